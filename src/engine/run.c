@@ -1,0 +1,523 @@
+/*
+ * Runs: made of a front's call, moved by sq_run_advance, whose effects are carried out here.
+ *
+ * References: the engine holds one from submit until the run is forgotten (its end; for an
+ * asynchronous one the end of `limits.keep`), the front one until it has sent the answer, a node in
+ * transit one (dispatch.c), and each event one while it is being carried out.
+ */
+#include "base/clock.h"
+#include "engine/impl.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- birth ---- */
+
+static struct sq_run *run_new(struct sq_home *h, const struct sq_call *call, struct sq_place *p)
+{
+	struct sq_run *r = sq_arena_zalloc(call->arena, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->home = h;
+	r->arena = call->arena;
+	r->accepted_wall_ns = sq_clock_wall_ns();
+	r->id = sq_id_make(&h->random, r->accepted_wall_ns, (uint16_t)settings_of(h)->instance,
+			   (uint8_t)h->index);
+	r->refs = 1;
+	r->place = p;
+	r->function = p->chain.name;
+	r->request = call->request;
+	r->raw_path = call->raw_path;
+	r->trigger = call->trigger;
+	r->stream = call->stream;
+	r->sink = call->sink;
+	r->received_ns = call->received_ns;
+	r->exec.run = r;
+	r->deadline.at_ns = call->deadline_ns;
+	if (p->treatment.within_ns != SQ_NEVER) {
+		int64_t within = sq_time_add(call->received_ns, p->treatment.within_ns);
+
+		if (within < r->deadline.at_ns)
+			r->deadline.at_ns = within;
+	}
+	sq_run_model_init(&r->model, &p->chain, &r->model_node);
+	return r;
+}
+
+static void deadline_passed(struct sq_timer *t)
+{
+	struct sq_run *r = caa_container_of(t, struct sq_run, deadline);
+
+	/* Queued: sched's own expiry tells. In flight: the client hears, the seat stays taken. */
+	if (r->model.in_flight > 0 && r->sink) {
+		struct sq_sink *s = r->sink;
+
+		r->sink = NULL;
+		r->exec.inv.discard = true;
+		s->ops->failed(s, SQ_FAULT_FUNCTION_TIMEOUT, "the deadline passed");
+	}
+}
+
+static int link_run(struct sq_run *r)
+{
+	struct sq_home *h = r->home;
+
+	if (sq_map_put(h->runs_by_id, &r->id, sizeof(r->id), r) < 0)
+		return -1;
+	cds_list_add_tail(&r->node, &h->runs);
+	atomic_fetch_add_explicit(&h->live, 1, memory_order_relaxed);
+	sq_place_use(r->place);
+	r->charged = sq_arena_bytes(r->arena);
+	sq_blob_store_charge(h->engine->blobs, (int64_t)r->charged);
+	return 0;
+}
+
+/* Off the lists; the run is over, or was never accepted. */
+static void unlink_run(struct sq_run *r)
+{
+	struct sq_home *h = r->home;
+
+	sq_map_remove(h->runs_by_id, &r->id, sizeof(r->id));
+	if (h->move_next == &r->node)
+		h->move_next = r->node.next;
+	cds_list_del(&r->node);
+}
+
+static void run_free(struct sq_run *r)
+{
+	assert(!r->sink && !r->asks && !r->exec.grant);
+	sq_blob_store_charge(r->home->engine->blobs, -(int64_t)r->charged);
+	sq_blob_unref(r->request.body);
+	sq_blob_unref(r->exec.inv.answer.body);
+	sq_buf_free(&r->exec.inv.flow);
+	if (r->place)
+		sq_place_drop(r->place);
+	sq_arena_free(r->arena);
+}
+
+void sq_run_unref(struct sq_run *r)
+{
+	assert(r->refs > 0);
+	if (--r->refs == 0)
+		run_free(r);
+}
+
+/* ---- metrics ---- */
+
+static void note_arrival(struct sq_home *h, const struct sq_call *call, const struct sq_place *p,
+			 struct sq_id id, enum sq_fault fault)
+{
+	struct sq_metrics *m = h->engine->metrics;
+
+	sq_metrics_count(m, h->index, fault ? SQ_COUNT_REFUSED : SQ_COUNT_ACCEPTED, 1);
+	sq_metrics_arrival(m, h->index,
+			   &(struct sq_metric_arrival){
+				   .wall_ns = sq_clock_wall_ns(),
+				   .run = id,
+				   .chain = p ? p->function_name : 0,
+				   .function = p ? p->function_name : 0,
+				   .tenant = p ? p->tenant_name : 0,
+				   .trigger = (uint8_t)call->trigger,
+				   .fault = (uint8_t)fault,
+				   .priority_class = (uint16_t)((p ? p->treatment.class : 0) + 100),
+				   .generation = (uint32_t)snapshot_of(h)->generation,
+				   .body_bytes = call->request.body
+							 ? sq_blob_size(call->request.body)
+							 : 0,
+			   });
+}
+
+static int64_t reported_ns(const struct sq_answer *a)
+{
+	for (size_t i = 0; i < a->n_headers; i++)
+		if (strcasecmp(a->headers[i].name, "X-Duration-Seconds") == 0)
+			return (int64_t)(strtod(a->headers[i].value, NULL) * 1e9);
+	return -1;
+}
+
+static void note_invocation(const struct sq_invocation *inv, enum sq_fault fault, int64_t now)
+{
+	struct sq_run *r = inv->run;
+	struct sq_home *h = r->home;
+	const struct sq_blob *in = r->request.body, *out = inv->answer.body;
+
+	sq_metrics_count(h->engine->metrics, h->index, SQ_COUNT_INVOCATIONS, 1);
+	sq_metrics_invocation(h->engine->metrics, h->index,
+			      &(struct sq_metric_invocation){
+				      .queued_wall_ns = r->accepted_wall_ns,
+				      .run = r->id,
+				      .chain = r->place->function_name,
+				      .function = r->place->function_name,
+				      .tenant = r->place->tenant_name,
+				      .backend = inv->backend->name,
+				      .node = (uint16_t)inv->node,
+				      .attempt = (uint16_t)inv->attempt,
+				      .status = (uint16_t)inv->answer.status,
+				      .fault = (uint8_t)fault,
+				      .overrun = inv->overrun,
+				      .generation = (uint32_t)r->place->generation,
+				      .queue_ns = r->queue_ns,
+				      .service_ns = now - inv->granted_ns,
+				      .function_ns = reported_ns(&inv->answer),
+				      .in_bytes = in ? sq_blob_size(in) : 0,
+				      .out_bytes = out ? sq_blob_size(out) : 0,
+			      });
+}
+
+/* ---- effects ---- */
+
+static void start(struct sq_run *r)
+{
+	struct sq_home *h = r->home;
+	struct sq_invocation *inv = &r->exec.inv;
+	struct sq_backend *b = r->place->backend;
+
+	if (r->started_wall_ns == 0)
+		r->started_wall_ns = sq_clock_wall_ns();
+	*inv = (struct sq_invocation){
+		.run = r,
+		.home = h,
+		.backend = b,
+		.function = r->function,
+		.request = &r->request,
+		.raw_path = r->raw_path,
+		.arena = r->arena,
+		.id = r->id,
+		.attempt = r->model_node.attempts,
+		.answer = {.length = -1},
+		.stream = r->stream && r->sink,
+		.keep = r->trigger == SQ_TRIGGER_ASYNC,
+		.discard = !r->sink && r->trigger == SQ_TRIGGER_SYNC,
+		.granted_ns = sq_clock_ns(),
+	};
+	b->ops->start(h->ports[b->id], inv);
+}
+
+static void answer(struct sq_run *r)
+{
+	struct sq_sink *s = r->sink;
+
+	r->sink = NULL;
+	if (!s)
+		return;
+	if (r->head_told)
+		s->ops->grew(s);
+	else
+		s->ops->answer(s, &r->exec.inv.answer);
+}
+
+static void tell_failure(struct sq_run *r)
+{
+	struct sq_sink *s = r->sink;
+
+	r->sink = NULL;
+	if (r->model.in_flight > 0) {
+		r->exec.inv.discard = true;
+		r->exec.inv.backend->ops->resume(&r->exec.inv);
+	}
+	if (s)
+		s->ops->failed(s, r->model.fault, r->detail);
+}
+
+static enum sq_counter ending_counter(const struct sq_run *r)
+{
+	switch (r->model.state) {
+	case SQ_RUN_OK:
+		return SQ_COUNT_RUNS_OK;
+	case SQ_RUN_CANCELLED:
+		return SQ_COUNT_RUNS_CANCELLED;
+	default:
+		return r->model.fault == SQ_FAULT_WAIT_EXPIRED ? SQ_COUNT_EXPIRED
+							       : SQ_COUNT_RUNS_FAILED;
+	}
+}
+
+static void keep(struct sq_run *r)
+{
+	struct sq_home *h = r->home;
+
+	/* What was asked is not needed any more, what was answered is. */
+	sq_blob_unref(r->request.body);
+	r->request.body = NULL;
+	sq_place_drop(r->place);
+	r->place = NULL;
+	cds_list_add_tail(&r->kept, &h->kept);
+	if (!sq_timer_is_set(&h->keep_timer))
+		sq_timer_set(h->loop, &h->keep_timer,
+			     sq_time_add(r->ended_ns, settings_of(h)->limit_keep));
+}
+
+static void end(struct sq_run *r)
+{
+	struct sq_home *h = r->home;
+
+	r->over = true;
+	r->ended_ns = sq_clock_ns();
+	r->ended_wall_ns = sq_clock_wall_ns();
+	sq_timer_stop(h->loop, &r->deadline);
+	sq_metrics_count(h->engine->metrics, h->index, ending_counter(r), 1);
+	atomic_fetch_sub_explicit(&h->live, 1, memory_order_relaxed);
+	sq_asks_answer(r);
+	if (r->trigger == SQ_TRIGGER_ASYNC) {
+		r->function = sq_arena_strndup(r->arena, r->function, strlen(r->function));
+		r->tenant = sq_arena_strndup(r->arena, r->tenant, strlen(r->tenant));
+		keep(r);
+	} else {
+		unlink_run(r);
+		sq_run_unref(r);
+	}
+}
+
+static void carry_out(struct sq_run *r, const struct sq_effect *fx)
+{
+	switch (fx->kind) {
+	case SQ_EFFECT_ENQUEUE:
+		r->refused = sq_dispatch_enqueue(r);
+		break;
+	case SQ_EFFECT_UNQUEUE:
+		sq_dispatch_unqueue(r);
+		break;
+	case SQ_EFFECT_START:
+		start(r);
+		break;
+	case SQ_EFFECT_ANSWER:
+		answer(r);
+		break;
+	case SQ_EFFECT_FAIL:
+		tell_failure(r);
+		break;
+	case SQ_EFFECT_END:
+		end(r);
+		break;
+	}
+}
+
+void sq_run_event(struct sq_run *r, const struct sq_event *ev)
+{
+	struct sq_effect at[8];
+	struct sq_effects fx = {.cap = 8, .at = at};
+
+	r->refs++;
+	sq_run_advance(&r->model, ev, &fx);
+	for (unsigned i = 0; i < fx.n; i++)
+		carry_out(r, &at[i]);
+	sq_run_unref(r);
+}
+
+/* ---- front -> engine ---- */
+
+enum sq_fault sq_engine_admits(struct sq_home *h, const char *function, const char *tenant)
+{
+	struct sq_engine *en = h->engine;
+
+	(void)function;
+	(void)tenant;
+	if (atomic_load_explicit(&en->stopping, memory_order_relaxed))
+		return SQ_FAULT_DRAINING;
+	if (sq_blob_store_full(en->blobs))
+		return SQ_FAULT_MEMORY;
+	return SQ_FAULT_NONE;
+}
+
+static void refuse(struct sq_home *h, struct sq_call *call, const struct sq_place *p,
+		   struct sq_id id, enum sq_fault fault)
+{
+	note_arrival(h, call, p, id, fault);
+	sq_blob_unref(call->request.body);
+	call->request.body = NULL;
+	sq_arena_free(call->arena);
+}
+
+/* The journal has it, or has refused it: the run begins or never was. */
+static void journaled(struct sq_journal_entry *e, int err)
+{
+	struct sq_run *r = caa_container_of(e, struct sq_run, journaled);
+
+	if (err)
+		r->refused = SQ_FAULT_STORAGE;
+	else
+		sq_run_event(r, e->event);
+}
+
+/* An accepted run that was refused after all: nobody has seen it. */
+static void never_was(struct sq_run *r)
+{
+	r->sink = NULL;
+	r->model.queued = 0;
+	unlink_run(r);
+	atomic_fetch_sub_explicit(&r->home->live, 1, memory_order_relaxed);
+	sq_run_unref(r);
+}
+
+static struct sq_run *admit(struct sq_home *h, struct sq_call *call, struct sq_place **p,
+			    enum sq_fault *fault)
+{
+	struct sq_run *r = NULL;
+
+	*p = NULL;
+	*fault = sq_engine_admits(h, call->function, call->tenant);
+	if (*fault == SQ_FAULT_NONE)
+		*p = sq_place_get(h, call, fault);
+	if (!*p)
+		return NULL;
+	r = run_new(h, call, *p);
+	if (r)
+		r->tenant = (*p)->tenant;
+	if (!r || link_run(r) < 0) {
+		*fault = SQ_FAULT_MEMORY;
+		return NULL;
+	}
+	return r;
+}
+
+struct sq_run *sq_engine_submit(struct sq_home *h, struct sq_call *call, enum sq_fault *fault,
+				struct sq_id *id)
+{
+	static const struct sq_event submitted = {.kind = SQ_EVENT_SUBMIT};
+	struct sq_place *p;
+	struct sq_run *r = admit(h, call, &p, fault);
+
+	if (!r) {
+		*id = sq_id_make(&h->random, sq_clock_wall_ns(), (uint16_t)settings_of(h)->instance,
+				 (uint8_t)h->index);
+		refuse(h, call, p, *id, *fault);
+		return NULL;
+	}
+	*id = r->id;
+	r->refs++;
+	if (r->trigger == SQ_TRIGGER_ASYNC) {
+		r->journaled = (struct sq_journal_entry){.event = &submitted, .done = journaled};
+		sq_journal_record(h->engine->journal, &r->journaled);
+	} else {
+		sq_run_event(r, &submitted);
+	}
+	note_arrival(h, call, p, r->id, r->refused);
+	if (r->refused) {
+		*fault = r->refused;
+		never_was(r);
+		sq_run_unref(r);
+		return NULL;
+	}
+	if (r->deadline.at_ns != SQ_NEVER && !r->over) {
+		r->deadline.fn = deadline_passed;
+		sq_timer_set(h->loop, &r->deadline, r->deadline.at_ns);
+	}
+	sq_dispatch_start(h);
+	return r;
+}
+
+struct sq_id sq_run_id(const struct sq_run *r)
+{
+	return r->id;
+}
+
+int64_t sq_run_queue_ns(const struct sq_run *r)
+{
+	return r->queue_ns;
+}
+
+unsigned sq_run_attempts(const struct sq_run *r)
+{
+	return r->model_node.attempts;
+}
+
+bool sq_run_queued(const struct sq_run *r)
+{
+	return r->model.queued > 0;
+}
+
+struct sq_buf *sq_run_flow(struct sq_run *r)
+{
+	return r->exec.inv.stream ? &r->exec.inv.flow : NULL;
+}
+
+void sq_run_consumed(struct sq_run *r)
+{
+	if (r->model.in_flight > 0)
+		r->exec.inv.backend->ops->resume(&r->exec.inv);
+}
+
+void sq_run_hangup(struct sq_run *r)
+{
+	r->sink = NULL;
+	if (r->over)
+		return;
+	if (r->model.state == SQ_RUN_PENDING) {
+		sq_run_event(r, &(struct sq_event){.kind = SQ_EVENT_CANCEL});
+	} else if (r->model.in_flight > 0) {
+		r->exec.inv.discard = true;
+		r->exec.inv.backend->ops->resume(&r->exec.inv);
+	}
+}
+
+/* ---- worker -> engine ---- */
+
+void sq_invocation_head(struct sq_invocation *inv)
+{
+	struct sq_run *r = inv->run;
+
+	if (!r->sink)
+		return;
+	r->head_told = true;
+	r->sink->ops->answer(r->sink, &inv->answer);
+}
+
+void sq_invocation_data(struct sq_invocation *inv)
+{
+	struct sq_run *r = inv->run;
+
+	if (r->sink)
+		r->sink->ops->grew(r->sink);
+}
+
+static const char *keep_detail(struct sq_run *r, const char *detail)
+{
+	return detail ? sq_arena_strndup(r->arena, detail, strlen(detail)) : NULL;
+}
+
+void sq_invocation_ended(struct sq_invocation *inv, enum sq_fault fault, const char *detail)
+{
+	struct sq_run *r = inv->run;
+	struct sq_home *h = r->home;
+	unsigned how = 0;
+
+	how |= inv->overrun ? SQ_DONE_OVERRUN : 0;
+	how |= fault == SQ_FAULT_BACKEND_CONNECT ? SQ_DONE_UNLEARNT : 0;
+	r->refs++;
+	sq_dispatch_complete(r, how);
+	note_invocation(inv, fault, sq_clock_ns());
+	if (fault)
+		r->detail = keep_detail(r, detail);
+	sq_run_event(r, &(struct sq_event){.kind = SQ_EVENT_ENDED, .node = inv->node, .fault = fault});
+	sq_dispatch_start(h);
+	sq_run_unref(r);
+}
+
+/* ---- kept results ---- */
+
+void sq_run_forget(struct sq_run *r)
+{
+	cds_list_del(&r->kept);
+	unlink_run(r);
+	sq_run_unref(r);
+}
+
+/* Results go when their time is over, and the oldest before that when memory is short. */
+void sq_runs_keep_tick(struct sq_timer *t)
+{
+	struct sq_home *h = caa_container_of(t, struct sq_home, keep_timer);
+	int64_t now = sq_clock_ns();
+
+	while (!cds_list_empty(&h->kept)) {
+		struct sq_run *r = cds_list_first_entry(&h->kept, struct sq_run, kept);
+		int64_t until = sq_time_add(r->ended_ns, settings_of(h)->limit_keep);
+
+		if (until > now && !sq_blob_store_full(h->engine->blobs)) {
+			sq_timer_set(h->loop, &h->keep_timer, until);
+			return;
+		}
+		sq_run_forget(r);
+	}
+}

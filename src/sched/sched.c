@@ -1,0 +1,294 @@
+/*
+ * The decision: which waiting item gets the next seat. (Essay to come.)
+ */
+#include "sched/core.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* ---- choosing ---- */
+
+/* The lane whose oldest item has waited longest beyond its time; blocked ones are met on the way. */
+static struct sq_lane *aged_best(struct sq_sched *s)
+{
+	struct sq_lane *ready = sq_heap_entry(sq_heap_top(&s->aged), struct sq_lane, by_due);
+	struct sq_cap *c = sq_heap_entry(sq_heap_top(&s->aged_open), struct sq_cap, aged_open);
+	struct sq_lane *parked = NULL, *best;
+
+	if (c)
+		parked = sq_heap_entry(sq_heap_top(&c->aged), struct sq_link, by_due)->lane;
+	best = !ready || (parked && sq_lane_due_before(parked, ready)) ? parked : ready;
+	return best && best->at.due_ns < s->now ? best : NULL;
+}
+
+/* NULL with budget left: nothing at all. */
+static struct sq_lane *class_best(struct sq_sched *s)
+{
+	struct sq_class *class = sq_class_highest(s);
+	struct sq_lane *ready, *parked;
+	struct sq_wait *w;
+	struct sq_flow *f;
+
+	if (!class)
+		return NULL;
+	w = sq_open_best(s, class);
+	if (s->budget == 0)
+		return NULL;
+	parked = w ? sq_wait_top(w) : NULL;
+	f = sq_heap_entry(sq_heap_top(&class->flows), struct sq_flow, node);
+	if (!f)
+		return parked;
+	ready = sq_heap_entry(sq_heap_top(&f->ready), struct sq_lane, ready);
+	return w && sq_turn_lane_before(&w->turn, parked, &f->turn, ready) ? parked : ready;
+}
+
+static struct sq_lane *best_lane(struct sq_sched *s, bool *aged)
+{
+	struct sq_lane *l = NULL;
+
+	if (s->stats.grants % s->conf.age_every == s->conf.age_every - 1)
+		l = aged_best(s);
+	*aged = l != NULL;
+	return l ? l : class_best(s);
+}
+
+/* ---- granting ---- */
+
+/* All at once; the caller has seen that each has room. Returns the chosen backend's link, or NULL. */
+static struct sq_link *take_caps(struct sq_sched *s, struct sq_lane *l)
+{
+	struct sq_link *chosen = sq_lane_candidate(l);
+
+	sq_cap_take(s->pool);
+	for (unsigned n = 0; n < (unsigned)l->n_all + l->n_running; n++)
+		sq_cap_take(l->links[n].cap);
+	if (chosen)
+		sq_cap_take(chosen->cap);
+	return chosen;
+}
+
+/* The next index of the item; the last one takes it off, the `parallel`th holds it. */
+static uint32_t emit(struct sq_item *i)
+{
+	uint32_t index = i->next++;
+
+	i->left--;
+	i->in_flight++;
+	if (i->left == 0)
+		sq_item_leave(i, SQ_ITEM_OFF);
+	else if (i->in_flight >= i->parallel)
+		sq_item_leave(i, SQ_ITEM_HELD);
+	return index;
+}
+
+static struct sq_grant *grant(struct sq_sched *s, struct sq_lane *l, bool aged)
+{
+	struct sq_item *i = aged ? sq_lane_oldest(l) : sq_lane_head(l);
+	struct sq_grant *g = cds_list_first_entry(&s->free_grants, struct sq_grant, node);
+	struct sq_link *chosen;
+
+	if (l->state == SQ_LANE_PARKED)
+		sq_lane_out(l);
+	chosen = take_caps(s, l);
+	cds_list_del(&g->node);
+	*g = (struct sq_grant){
+		.item = i,
+		.backend = chosen ? chosen->backend : -1,
+		.at_ns = s->now,
+		.waited_ns = s->now - i->arrived_ns,
+		.aged = aged,
+		.lane = sq_lane_ref(l),
+		.flow = l->flow,
+		.chosen = chosen ? sq_cap_ref(chosen->cap) : NULL,
+	};
+	g->flow->refs++;
+	if (l->queue == SQ_PQ)
+		sq_lane_ref(l); /* the run's, until sq_sched_run_end */
+	sq_charge_start(g);
+	g->index = emit(i);
+	sq_lane_refresh(l);
+	s->stats.grants++;
+	s->stats.grants_aged += aged;
+	s->stats.in_flight++;
+	return g;
+}
+
+/* What time alone has changed since the last decision. */
+static void catch_up(struct sq_sched *s)
+{
+	sq_items_expire(s);
+	sq_cap_refill(s);
+	sq_charge_again(s);
+	sq_cap_release_raised(s);
+}
+
+struct sq_grant *sq_sched_take(struct sq_sched *s, int64_t now, bool *again)
+{
+	struct sq_link *blocked;
+	struct sq_lane *l;
+	bool aged;
+
+	*again = false;
+	sq_sched_now(s, now);
+	s->budget = s->conf.max_moves;
+	for (catch_up(s); s->budget > 0; s->budget--) {
+		if (!sq_cap_room(s->pool))
+			return NULL;
+		l = best_lane(s, &aged);
+		if (!l && s->budget > 0)
+			return NULL;
+		if (!l)
+			break;
+		blocked = sq_lane_blocked(l);
+		if (!blocked)
+			return grant(s, l, aged);
+		sq_lane_park(l, blocked);
+	}
+	s->stats.budget_ends++;
+	*again = true;
+	return NULL;
+}
+
+/* ---- ending ---- */
+
+void sq_sched_complete(struct sq_sched *s, struct sq_grant *g, unsigned how, int64_t now)
+{
+	struct sq_item *i = g->item;
+	struct sq_lane *l = g->lane;
+
+	sq_sched_now(s, now);
+	sq_cap_return(s->pool);
+	for (unsigned n = 0; n < l->n_all; n++)
+		sq_cap_return(l->links[n].cap);
+	if (g->chosen)
+		sq_cap_return(g->chosen);
+	sq_charge_end(g, !(how & SQ_DONE_UNLEARNT));
+	i->in_flight--;
+	if (i->state == SQ_ITEM_HELD)
+		sq_item_wait(i);
+	s->stats.in_flight--;
+	s->stats.completed++;
+	s->stats.overruns += (how & SQ_DONE_OVERRUN) != 0;
+	sq_cap_put(g->chosen);
+	sq_flow_put(g->flow);
+	sq_lane_put(l);
+	cds_list_add(&g->node, &s->free_grants);
+}
+
+struct sq_grant *sq_sched_complete_take(struct sq_sched *s, struct sq_grant *g, unsigned how,
+					int64_t now, bool *again)
+{
+	sq_sched_complete(s, g, how, now);
+	return sq_sched_take(s, now, again);
+}
+
+static void return_running(struct sq_lane *l)
+{
+	for (unsigned n = 0; n < l->n_running; n++)
+		sq_cap_return(l->links[l->n_all + n].cap);
+}
+
+void sq_sched_run_end(struct sq_sched *s, struct sq_lane *l, int64_t now)
+{
+	sq_sched_now(s, now);
+	assert(l->queue == SQ_PQ);
+	return_running(l);
+	sq_lane_put(l);
+}
+
+/* ---- reload: what is under way ---- */
+
+void sq_grant_move(struct sq_sched *s, struct sq_grant *g, struct sq_lane *to, int64_t now)
+{
+	struct sq_lane *from = g->lane;
+
+	sq_sched_now(s, now);
+	g->lane = sq_lane_ref(to);
+	for (unsigned n = 0; n < to->n_all; n++)
+		if (to->links[n].cap->kind != SQ_CAP_RATE)
+			sq_cap_take(to->links[n].cap);
+	for (unsigned n = 0; n < from->n_all; n++)
+		sq_cap_return(from->links[n].cap);
+	sq_lane_put(from);
+}
+
+void sq_sched_run_move(struct sq_sched *s, struct sq_lane *from, struct sq_lane *to, int64_t now)
+{
+	sq_sched_now(s, now);
+	assert(from->queue == SQ_PQ && to->queue == SQ_PQ);
+	sq_lane_ref(to);
+	for (unsigned n = 0; n < to->n_running; n++)
+		sq_cap_take(to->links[to->n_all + n].cap);
+	return_running(from);
+	sq_lane_put(from);
+}
+
+/* ---- time ---- */
+
+int64_t sq_sched_timer(struct sq_sched *s)
+{
+	const struct sq_item *i = sq_heap_entry(sq_heap_top(&s->expiring), struct sq_item, by_expiry);
+	const struct sq_cap *c = sq_heap_entry(sq_heap_top(&s->rates), struct sq_cap, by_time);
+	int64_t at = i ? i->expires_ns : SQ_SCHED_NEVER;
+
+	if (!cds_list_empty(&s->expired))
+		return s->now;
+	return c && c->ready_ns < at ? c->ready_ns : at;
+}
+
+/* ---- birth and death ---- */
+
+static void set_defaults(struct sq_sched_conf *conf)
+{
+	conf->age_every = conf->age_every ? conf->age_every : 16;
+	conf->max_moves = conf->max_moves ? conf->max_moves : 64;
+	conf->idle_lanes = conf->idle_lanes ? conf->idle_lanes : 4096;
+}
+
+static void free_grants(struct sq_sched *s)
+{
+	struct sq_grant *g, *next;
+
+	cds_list_for_each_entry_safe(g, next, &s->free_grants, node)
+		free(g);
+}
+
+struct sq_sched *sq_sched_new(const struct sq_sched_conf *conf)
+{
+	const struct sq_cap_conf pool = {"pool", SQ_CAP_SEATS, conf->seats, 0};
+	struct sq_sched *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->conf = *conf;
+	set_defaults(&s->conf);
+	sq_caps_init(s);
+	sq_waits_init(s);
+	sq_flows_init(s);
+	sq_lanes_init(s);
+	sq_items_init(s);
+	s->pool = sq_cap_new(s, &pool);
+	if (s->pool && sq_grants_reserve(s, conf->seats) == 0)
+		return s;
+	sq_cap_put(s->pool);
+	free_grants(s);
+	free(s);
+	return NULL;
+}
+
+void sq_sched_free(struct sq_sched *s)
+{
+	if (!s)
+		return;
+	assert(s->stats.queued == 0 && s->stats.in_flight == 0);
+	sq_sched_forget(s, SIZE_MAX);
+	sq_cap_put(s->pool);
+	assert(cds_list_empty(&s->lanes) && cds_list_empty(&s->caps));
+	free_grants(s);
+	free(s);
+}
+
+struct sq_cap *sq_sched_pool(struct sq_sched *s)
+{
+	return s->pool;
+}
