@@ -158,7 +158,7 @@ static void intern_words(struct sq_metric_db *db)
 	for (int i = 0; i < SQ_METRIC_TRIGGERS; i++)
 		db->trigger_names[i] = sq_names_intern(db->names, triggers[i]);
 	for (int i = SQ_FAULT_NONE + 1; i < SQ_FAULT_COUNT; i++)
-		db->fault_names[i] = sq_names_intern(db->names, sq_fault_row(i)->code);
+		db->fault_names[i] = sq_names_intern(db->names, sq_fault_row((enum sq_fault)i)->code);
 }
 
 static struct sq_metric_db *open_once(const char *path, uint16_t instance, struct sq_names *names,

@@ -30,7 +30,7 @@
 #define RING_ROWS 32768
 #define GAUGES_MAX 1024
 #define RETAIN_SLICES 20 /* before the rings are looked at again */
-#define RETRY_MAX_NS (30 * SQ_S)
+#define RETRY_MAX_NS (5 * SQ_S)
 
 /* One per loop, and one more for the metric thread: only its owner writes it. */
 struct part {
@@ -350,7 +350,7 @@ static void release(struct sq_metrics *m)
 	free(m);
 }
 
-static int allocate(struct sq_metrics *m)
+static int allocate(struct sq_metrics *m, const char *path)
 {
 	size_t rows = m->conf.ring_rows ? m->conf.ring_rows : RING_ROWS;
 	size_t bytes = (m->conf.loops + 1) * sizeof(*m->parts);
@@ -364,7 +364,7 @@ static int allocate(struct sq_metrics *m)
 	memset(m->parts, 0, bytes);
 	if (!m->conf.enabled)
 		return 0;
-	m->conf.path = strdup(m->conf.path);
+	m->conf.path = strdup(path);
 	if (!m->conf.path)
 		return -ENOMEM;
 	for (unsigned i = 0; i < m->conf.loops; i++) {
@@ -386,9 +386,8 @@ struct sq_metrics *sq_metrics_start(const struct sq_metrics_conf *conf, struct s
 	m->conf = *conf;
 	m->wake_fd = -1;
 	sq_lock_init(&m->gauges_lock, "metric gauges");
-	if (!conf->enabled)
-		m->conf.path = NULL;
-	if (allocate(m) < 0) {
+	m->conf.path = NULL;
+	if (allocate(m, conf->path) < 0) {
 		sq_error_set(e, ENOMEM, "metrics: no memory");
 		release(m);
 		return NULL;

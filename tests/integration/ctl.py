@@ -121,7 +121,7 @@ def runs():
         all_runs = data(d, "runs")["runs"]
         assert all(list(r) == RUN for r in all_runs), all_runs
         states = [r["state"] for r in all_runs if r["chain"] == "nap"]
-        assert states == ["pending"] * 3 + ["running"] * 2, states # newest first
+        assert states == ["pending"] * 3 + ["running"] * 2, states  # newest first
         first = next(r for r in all_runs if r["state"] == "running")
         assert re.fullmatch(r"[0-9a-f]{32}", first["id"]), first
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", first["started"]), first
@@ -136,7 +136,9 @@ def runs():
             [("nap", "anonymous", "async", "running", "1")] * 2, rows
         open(gate, "w").close()
         wait_for("all to end", d.quiet)
-        assert {r["status"] for r in data(d, "runs", "--state", "ok")["runs"]} <= {200}
+        ended = [r for r in data(d, "runs", "--state", "ok")["runs"] if r["chain"] == "nap"]
+        assert len(ended) == 5 and {r["status"] for r in ended} <= {200, None}, ended
+        assert all(r["started"] <= r["ended"] for r in ended), ended
 
 
 @test
@@ -243,7 +245,7 @@ def no_daemon():
                 (["status"], {}, "no daemon answers at run/sequoia.sock or /run/sequoia/sequoia.sock")]:
             code, out, err = ctl(*args, env=env, cwd=folder)
             assert (code, out) == (2, "") and words in err and "-s SOCKET" in err, f"{args}: {code} {err}"
-        with socket.socket(socket.AF_UNIX) as s: # left behind by a daemon that was killed
+        with socket.socket(socket.AF_UNIX) as s:  # left behind by a daemon that was killed
             s.bind(path)
         assert ctl("-s", path, "status")[0] == 2
 

@@ -451,7 +451,7 @@ static void test_discard(void **state)
 	sem_post(&peer->go);
 	call_wait(c);
 	assert_int_equal(c->fault, SQ_FAULT_NONE);
-	assert_true(sq_blob_size(c->inv.answer.body) <= 1000);
+	assert_true(!c->inv.answer.body || sq_blob_size(c->inv.answer.body) <= 1000);
 	call_free(c);
 	c = call_new(r, "GET", "f", "", NULL, 0);
 	call_expect(c, SQ_FAULT_NONE, 200, "ok");

@@ -433,7 +433,9 @@ static void perform(struct peer *p, const struct script *s)
 	switch (s->act) {
 	case ACCEPT:
 		shut(p, false);
-		p->fd = accept(p->listener, NULL, NULL);
+		do /* a test may forbid new descriptors for a while */
+			p->fd = accept(p->listener, NULL, NULL);
+		while (p->fd < 0 && errno == EMFILE && usleep(1000) == 0);
 		p->accepted++;
 		break;
 	case REQUEST:
