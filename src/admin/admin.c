@@ -6,6 +6,7 @@
 #include "admin/server.h"
 #include "admin/socket.h"
 #include "base/clock.h"
+#include "base/rcu.h"
 
 #include "config.h"
 
@@ -39,7 +40,10 @@ static void *run(void *arg)
 {
 	struct sq_admin *a = arg;
 
+	/* The views read the snapshot of settings and policies. */
+	sq_rcu_register_thread();
 	sq_admin_serve(&a->server);
+	sq_rcu_unregister_thread();
 	return NULL;
 }
 
@@ -91,7 +95,7 @@ struct sq_admin *sq_admin_start(struct sq_engine *en, const struct sq_settings *
 		return NULL;
 	}
 	a->request =
-		(struct sq_admin_request){.engine = en, .settings = settings, .metrics = metrics};
+		(struct sq_admin_request){.engine = en, .metrics = metrics};
 	a->server = (struct sq_admin_server){
 		.listen_fd = -1,
 		.stop_fd = -1,

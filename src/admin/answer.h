@@ -11,12 +11,10 @@
 
 struct sq_engine;
 struct sq_metrics;
-struct sq_settings;
 
 /* What commands act on, and the one under way. */
 struct sq_admin_request {
 	struct sq_engine *engine;
-	const struct sq_settings *settings;
 	struct sq_metrics *metrics;
 	uid_t peer;
 	json_t *args;     /* borrowed; checked against the table; NULL: none */

@@ -245,7 +245,7 @@ static json_t *setting(const void *row)
 json_t *sq_admin_view_settings(struct sq_admin_request *q)
 {
 	struct sq_setting_row *rows;
-	size_t n = sq_settings_rows(q->settings, &rows);
+	size_t n = sq_engine_settings(q->engine, &rows);
 	struct object o = object();
 
 	put(&o, "settings", array_of(rows, (long)n, sizeof(*rows), setting));

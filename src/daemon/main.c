@@ -196,7 +196,8 @@ static int birth(struct daemon *d, struct sq_settings *s, struct sq_policy_set *
 	d->admin = sq_admin_start(d->engine, d->settings, d->metrics, e);
 	if (!d->admin)
 		return -1;
-	sq_log(SQ_LOG_INFO, "ready", "listen=%s seats=%lld threads=%u backends=%zu policies=%zu pid=%d",
+	sq_log(SQ_LOG_INFO, "ready",
+	       "listen=%s seats=%lld threads=%u backends=%zu policies=%zu pid=%d",
 	       s->listens[0].address, (long long)s->seats, threads, s->n_backends, policies->n,
 	       (int)getpid());
 	notify("READY=1");

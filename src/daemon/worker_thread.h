@@ -20,7 +20,8 @@ struct sq_pool_conf {
 	size_t n_given;
 };
 
-/* Starts all threads and returns when every loop listens; NULL with e filled, nothing left behind. */
+/* Starts all threads and returns when every loop listens; NULL with e filled, nothing left behind.
+ */
 struct sq_pool *sq_pool_start(const struct sq_pool_conf *conf, struct sq_error *e);
 void sq_pool_stop_listening(struct sq_pool *p);
 bool sq_pool_idle(const struct sq_pool *p); /* after stop_listening: no request is being served */

@@ -1,6 +1,6 @@
 /*
- * Questions about runs from any loop: they travel to the run's home by mail, wait there if they are to
- * wait for the run's end, and travel back with a view. On the same loop they take no detour.
+ * Questions about runs from any loop: they travel to the run's home by mail, wait there if they are
+ * to wait for the run's end, and travel back with a view. On the same loop they take no detour.
  */
 #include "base/clock.h"
 #include "engine/impl.h"
@@ -39,7 +39,6 @@ static struct sq_header *copy_headers(const struct sq_answer *a)
 
 static int add_answer(struct sq_run_view *v, const struct sq_answer *a)
 {
-	v->status = a->status;
 	v->headers = copy_headers(a);
 	if (!v->headers)
 		return -1;
@@ -75,6 +74,7 @@ struct sq_run_view *sq_run_view_make(const struct sq_run *r, bool with_answer)
 	v->attempts = r->model_node.attempts;
 	v->queue_ns = r->queue_ns;
 	v->trigger = trigger_name(r->trigger);
+	v->status = r->over && !r->model.fault ? a->status : 0;
 	if (!v->chain || !v->tenant ||
 	    (with_answer && r->over && !r->model.fault && add_answer(v, a) < 0)) {
 		sq_run_view_free(v);

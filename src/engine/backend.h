@@ -1,6 +1,7 @@
 /*
- * What the engine asks of a backend kind. Implemented in worker/, one file per kind; the engine never
- * includes worker. A backend is shared by all loops; what a loop needs of it (connections) is its port.
+ * What the engine asks of a backend kind. Implemented in worker/, one file per kind; the engine
+ * never includes worker. A backend is shared by all loops; what a loop needs of it (connections) is
+ * its port.
  */
 #ifndef SQ_ENGINE_BACKEND_H
 #define SQ_ENGINE_BACKEND_H
@@ -29,21 +30,22 @@ struct sq_backend_ops {
 	void *(*port_open)(struct sq_backend *b, struct sq_home *home, struct sq_error *e);
 	void (*port_close)(void *port); /* nothing is in flight */
 	/*
-	 * Begins an attempt on the loop; the seat is held. Reports by sq_invocation_head/_data/_ended, the
-	 * last exactly once, also from within start.
+	 * Begins an attempt on the loop; the seat is held. Reports by
+	 * sq_invocation_head/_data/_ended, the last exactly once, also from within start.
 	 */
 	void (*start)(void *port, struct sq_invocation *inv);
 	/* The consumer has room again, or the answer is no longer wanted (inv->discard). */
 	void (*resume)(struct sq_invocation *inv);
-	/* Stops the function now (drain's end; never for a client's sake): ends with _ended soon. */
+	/* Stops the function now (drain's end; never for a client's sake): ends with _ended soon.
+	 */
 	void (*abort)(struct sq_invocation *inv);
 };
 
 struct sq_backend {
 	const struct sq_backend_conf *conf;
 	const struct sq_backend_ops *ops;
-	int id; /* index in the engine's table */
-	uint32_t name; /* interned for metrics */
+	int id;             /* index in the engine's table */
+	uint32_t name;      /* interned for metrics */
 	struct sq_cap *cap; /* its seats in sched; NULL: only the pool */
 	void *state;
 	/* For people; relaxed. */

@@ -1,12 +1,13 @@
 /*
  * Between sched and the loops: every use of the sched lock on a call's way is here.
  *
- * One lock hold decides as much as there is to decide: a node is queued and whatever can be granted is
- * granted; a completion frees its seat and grants it again. What was granted is then delivered outside
- * the lock: to this home's `granted` list, or by mail to the home of the item's run.
+ * One lock hold decides as much as there is to decide: a node is queued and whatever can be granted
+ * is granted; a completion frees its seat and grants it again. What was granted is then delivered
+ * outside the lock: to this home's `granted` list, or by mail to the home of the item's run.
  *
  * A node is `in_transit` from the moment when sched gave it up (granted or expired, under the lock)
- * until its home has seen it. A run in that state is kept alive by a reference, whatever happens to it.
+ * until its home has seen it. A run in that state is kept alive by a reference, whatever happens to
+ * it.
  */
 #include "base/clock.h"
 #include "engine/impl.h"
@@ -118,11 +119,11 @@ static void deliver(struct sq_home *h, struct delivery *d, int64_t wake_ns)
 
 	if (wake_ns != SQ_NEVER)
 		sq_timer_set(h->loop, &h->sched_timer, wake_ns);
-	cds_list_for_each_entry_safe(n, next, &d->granted, granted) {
+	cds_list_for_each_entry_safe (n, next, &d->granted, granted) {
 		cds_list_del(&n->granted);
 		deliver_one(h, n, granted_mail);
 	}
-	cds_list_for_each_entry_safe(n, next, &d->expired, granted) {
+	cds_list_for_each_entry_safe (n, next, &d->expired, granted) {
 		cds_list_del(&n->granted);
 		deliver_one(h, n, expired_mail);
 	}
@@ -137,8 +138,8 @@ static void delivery_init(struct delivery *d)
 /* ---- what runs ask for ---- */
 
 /*
- * A QUEUE cap is one above its bound, so that what is granted at once was never refused: only an item
- * that is still queued after the taking counts.
+ * A QUEUE cap is one above its bound, so that what is granted at once was never refused: only an
+ * item that is still queued after the taking counts.
  */
 static struct sq_cap *overfull(const struct sq_place *p)
 {
@@ -320,7 +321,7 @@ static size_t expire_some(struct sq_engine *en, int64_t now, struct delivery *d)
 
 	CDS_INIT_LIST_HEAD(&list);
 	n = sq_sched_expire(en->sched, now, &list, EXPIRE_SLICE);
-	cds_list_for_each_entry_safe(i, next, &list, node) {
+	cds_list_for_each_entry_safe (i, next, &list, node) {
 		struct sq_engine_node *node = node_of_item(i);
 
 		cds_list_del(&i->node);

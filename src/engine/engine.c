@@ -152,8 +152,8 @@ static void stop_run(struct sq_run *r)
 {
 	r->refs++;
 	if (!r->over)
-		sq_run_event(r, &(struct sq_event){.kind = SQ_EVENT_CANCEL,
-						   .fault = SQ_FAULT_DRAINING});
+		sq_run_event(
+			r, &(struct sq_event){.kind = SQ_EVENT_CANCEL, .fault = SQ_FAULT_DRAINING});
 	if (r->model.in_flight > 0)
 		r->exec.inv.backend->ops->abort(&r->exec.inv);
 	sq_run_unref(r);
@@ -164,7 +164,8 @@ static void stop_mail(struct sq_mail *m)
 	struct sq_home *h = caa_container_of(m, struct sq_home, stop);
 	size_t lost = 0;
 
-	/* No grant is made any more (the pool is paused), but runs leave the list: a safe cursor. */
+	/* No grant is made any more (the pool is paused), but runs leave the list: a safe cursor.
+	 */
 	h->move_next = h->runs.next;
 	while (h->move_next != &h->runs) {
 		struct sq_run *r = cds_list_entry(h->move_next, struct sq_run, node);
@@ -174,7 +175,8 @@ static void stop_mail(struct sq_mail *m)
 		stop_run(r);
 	}
 	if (lost > 0)
-		sq_log(SQ_LOG_WARN, "runs-lost", "loop=%u asynchronous=%zu reason=stop", h->index, lost);
+		sq_log(SQ_LOG_WARN, "runs-lost", "loop=%u asynchronous=%zu reason=stop", h->index,
+		       lost);
 }
 
 static int open_ports(struct sq_home *h, struct sq_error *e)

@@ -1,10 +1,11 @@
 /*
- * The engine: where front, sched and worker meet. It makes runs of requests, lets run_advance decide,
- * carries the effects out, and hands grants to backends and answers to clients.
+ * The engine: where front, sched and worker meet. It makes runs of requests, lets run_advance
+ * decide, carries the effects out, and hands grants to backends and answers to clients.
  *
  * Threads: a run has a home, the loop on which it was accepted. All of the run, its answer and its
- * invocations belong to that loop's thread; only struct sq_sched (one lock, in the engine) is shared.
- * A completion on one loop may grant a seat to an item of another: that travels by mail, batched.
+ * invocations belong to that loop's thread; only struct sq_sched (one lock, in the engine) is
+ * shared. A completion on one loop may grant a seat to an item of another: that travels by mail,
+ * batched.
  */
 #ifndef SQ_ENGINE_ENGINE_H
 #define SQ_ENGINE_ENGINE_H
@@ -48,7 +49,7 @@ void sq_engine_free(struct sq_engine *en); /* its homes are gone */
  */
 int sq_engine_reload(struct sq_engine *en, struct sq_settings *settings,
 		     struct sq_policy_set *policies); /* 0 or -ENOMEM: nothing changed */
-void sq_engine_drain(struct sq_engine *en); /* from now on the view says so */
+void sq_engine_drain(struct sq_engine *en);           /* from now on the view says so */
 /* Ends what is left: queued runs fail with DRAINING, what is in flight is aborted. */
 void sq_engine_stop(struct sq_engine *en);
 size_t sq_engine_live(const struct sq_engine *en); /* runs that have not ended */
@@ -80,9 +81,11 @@ struct sq_sink {
 	const struct sq_sink_ops *ops;
 };
 struct sq_sink_ops {
-	void (*answer)(struct sq_sink *s, struct sq_answer *a); /* a lives as long as the run's ref */
-	void (*grew)(struct sq_sink *s);                        /* more body, or complete */
-	void (*failed)(struct sq_sink *s, enum sq_fault fault, const char *detail); /* detail: may be NULL */
+	void (*answer)(struct sq_sink *s,
+		       struct sq_answer *a); /* a lives as long as the run's ref */
+	void (*grew)(struct sq_sink *s);     /* more body, or complete */
+	void (*failed)(struct sq_sink *s, enum sq_fault fault,
+		       const char *detail); /* detail: may be NULL */
 };
 
 /* A call as the front understood it. Strings live in `arena`. */
@@ -90,20 +93,21 @@ struct sq_call {
 	struct sq_arena *arena; /* taken by submit, also when it fails */
 	const char *function;
 	const char *tenant; /* "anonymous" when none; must outlive the engine (settings) */
-	const struct sq_backend_conf *backend; /* of a route; NULL: the first that knows the function */
+	const struct sq_backend_conf
+		*backend;     /* of a route; NULL: the first that knows the function */
 	const char *raw_path; /* of a route: passed on untouched; NULL */
-	bool stream;  /* the route says so */
+	bool stream;          /* the route says so */
 	enum sq_trigger trigger;
 	struct sq_request request;
-	int64_t received_ns; /* monotonic, when the head was complete */
-	int64_t deadline_ns; /* the client's own, monotonic; SQ_NEVER */
+	int64_t received_ns;  /* monotonic, when the head was complete */
+	int64_t deadline_ns;  /* the client's own, monotonic; SQ_NEVER */
 	struct sq_sink *sink; /* NULL: nobody waits (asynchronous) */
 };
 
 /*
- * Accepts or refuses. Returns the run with one reference for the caller (sq_run_unref), or NULL with
- * *fault set: nothing was queued, the sink is not called. The sink may be called before it returns.
- * The body's count in call->request passes to the run, or is released on refusal.
+ * Accepts or refuses. Returns the run with one reference for the caller (sq_run_unref), or NULL
+ * with *fault set: nothing was queued, the sink is not called. The sink may be called before it
+ * returns. The body's count in call->request passes to the run, or is released on refusal.
  */
 struct sq_run *sq_engine_submit(struct sq_home *h, struct sq_call *call, enum sq_fault *fault,
 				struct sq_id *id);
@@ -122,8 +126,9 @@ struct sq_buf *sq_run_flow(struct sq_run *r); /* NULL: the answer is in its body
 bool sq_run_queued(const struct sq_run *r);   /* not in flight: it waits */
 
 /*
- * Runs by id, from any loop. The engine asks the run's home and calls done on the asker's loop with a
- * view (or NULL: no such run of this tenant); the view is the callee's to free with sq_run_view_free.
+ * Runs by id, from any loop. The engine asks the run's home and calls done on the asker's loop with
+ * a view (or NULL: no such run of this tenant); the view is the callee's to free with
+ * sq_run_view_free.
  */
 struct sq_run_view {
 	struct sq_id id;
@@ -136,8 +141,7 @@ struct sq_run_view {
 	unsigned attempts;
 	int64_t queue_ns;
 	const char *trigger;
-	/* The answer, when finished without fault. */
-	int status;
+	int status; /* of the answer, when finished without fault; the rest only of a single view */
 	size_t n_headers;
 	struct sq_header *headers;
 	struct sq_blob *body; /* one count; NULL: empty */
@@ -148,7 +152,7 @@ enum sq_ask_kind { SQ_ASK_VIEW, SQ_ASK_CANCEL };
 struct sq_ask {
 	enum sq_ask_kind kind;
 	struct sq_id id;
-	const char *tenant; /* NULL: any (admin) */
+	const char *tenant;    /* NULL: any (admin) */
 	int64_t wait_until_ns; /* VIEW: answer when finished or at this time, 0: at once */
 	void (*done)(struct sq_ask *a, struct sq_run_view *v, enum sq_fault fault);
 	/* the engine's own */
@@ -172,19 +176,21 @@ struct sq_invocation {
 	struct sq_backend *backend;
 	const char *function;
 	const struct sq_request *request;
-	const char *raw_path; /* of a route: the whole path, untouched; NULL: /function/NAME + path */
+	const char
+		*raw_path; /* of a route: the whole path, untouched; NULL: /function/NAME + path */
 	struct sq_arena *arena; /* the run's */
 	struct sq_id id;
-	unsigned node, attempt; /* attempt from 1 */
+	unsigned node, attempt;  /* attempt from 1 */
 	struct sq_answer answer; /* the worker fills it */
-	struct sq_buf flow;  /* instead of answer.body when stream: what the client has not taken yet */
-	bool stream;    /* back-pressure: stop reading while flow.len > SQ_FLOW_HIGH */
-	bool keep;      /* the answer is kept for later: an event stream too goes to answer.body */
-	bool discard;   /* nobody wants the body any more: drain and drop it */
-	bool overrun;   /* set by the worker before ended: the seat is freed by the timeout */
+	struct sq_buf
+		flow; /* instead of answer.body when stream: what the client has not taken yet */
+	bool stream;  /* back-pressure: stop reading while flow.len > SQ_FLOW_HIGH */
+	bool keep;    /* the answer is kept for later: an event stream too goes to answer.body */
+	bool discard; /* nobody wants the body any more: drain and drop it */
+	bool overrun; /* set by the worker before ended: the seat is freed by the timeout */
 	bool retried;
 	int64_t granted_ns; /* when the seat was taken */
-	void *slot;     /* the worker's exchange */
+	void *slot;         /* the worker's exchange */
 };
 #define SQ_FLOW_HIGH (256u * 1024)
 
@@ -193,8 +199,8 @@ void sq_invocation_head(struct sq_invocation *inv);
 /* answer.body or flow grew. */
 void sq_invocation_data(struct sq_invocation *inv);
 /*
- * The function ended: last byte (fault NONE, answer.complete and sealed), broken, or timed out. Frees
- * the seat and may start the next invocation. inv is gone afterwards.
+ * The function ended: last byte (fault NONE, answer.complete and sealed), broken, or timed out.
+ * Frees the seat and may start the next invocation. inv is gone afterwards.
  */
 void sq_invocation_ended(struct sq_invocation *inv, enum sq_fault fault, const char *detail);
 

@@ -43,9 +43,9 @@ struct sq_engine_cap {
 };
 
 /*
- * Where invocations of one subject (function, tenant, trigger, route) wait and whose caps they take:
- * the policies' answer, kept. Belongs to one home. Kept while runs use it, then until its map is full
- * or the policies change.
+ * Where invocations of one subject (function, tenant, trigger, route) wait and whose caps they
+ * take: the policies' answer, kept. Belongs to one home. Kept while runs use it, then until its map
+ * is full or the policies change.
  */
 struct sq_place {
 	struct sq_home *home;
@@ -59,7 +59,8 @@ struct sq_place {
 	struct sq_backend *backend;
 	struct sq_engine_cap *caps[2 * SQ_CAPS_MAX];
 	size_t n_caps;
-	struct sq_cap *queues[SQ_CAPS_MAX]; /* QUEUE caps, borrowed from caps; [0] is the engine's */
+	struct sq_cap
+		*queues[SQ_CAPS_MAX]; /* QUEUE caps, borrowed from caps; [0] is the engine's */
 	size_t n_queues;
 	int64_t wait_ns;
 	struct sq_chain chain; /* the plain call as a chain of one node */
@@ -78,7 +79,7 @@ struct sq_engine_node {
 	bool in_transit; /* sched gave it up, the home has not seen it; set under the lock */
 	bool waited_for; /* the run gave it up meanwhile and holds a reference for it */
 	struct sq_invocation inv;
-	struct sq_mail mail; /* "granted" or "expired", from another loop */
+	struct sq_mail mail;          /* "granted" or "expired", from another loop */
 	struct cds_list_head granted; /* home->granted */
 };
 
@@ -124,7 +125,8 @@ struct sq_home {
 	struct cds_list_head place_list, runs, kept, granted;
 	size_t n_runs;
 	bool starting; /* inside start_granted: no recursion */
-	/* The snapshot is read once per turn of the loop: one RCU section from the first use to its end. */
+	/* The snapshot is read once per turn of the loop: one RCU section from the first use to its
+	 * end. */
 	const struct sq_snapshot *snapshot;
 	struct sq_task reading_ends;
 	struct sq_timer sched_timer, keep_timer;
@@ -137,7 +139,7 @@ struct sq_home {
 };
 
 struct sq_engine {
-	struct sq_snapshot *snapshot; /* RCU */
+	struct sq_snapshot *snapshot;   /* RCU */
 	const struct sq_settings *boot; /* those of the start: backends and listeners stay theirs */
 	struct sq_metrics *metrics;
 	struct sq_blob_store *blobs;
@@ -171,8 +173,8 @@ static inline const struct sq_settings *settings_of(struct sq_home *h)
 
 /* place.c */
 struct sq_place *sq_place_get(struct sq_home *h, const struct sq_call *call, enum sq_fault *fault);
-void sq_place_use(struct sq_place *p);  /* one more run */
-void sq_place_drop(struct sq_place *p); /* one run less */
+void sq_place_use(struct sq_place *p);                 /* one more run */
+void sq_place_drop(struct sq_place *p);                /* one run less */
 struct sq_place *sq_place_renew(struct sq_place *old); /* under the present policies; NULL: keep */
 void sq_places_clear(struct sq_home *h);
 struct sq_engine_cap *sq_engine_cap_get(struct sq_engine *en, const struct sq_cap_conf *conf);

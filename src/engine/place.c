@@ -1,8 +1,8 @@
 /*
  * Places: what the policies say of a subject, kept per home so that a call costs one look-up.
  *
- * A place holds references on its lane, caps and function. It leaves the map when the map is full of
- * idle ones or when the policies have changed, and is freed with the last run that uses it.
+ * A place holds references on its lane, caps and function. It leaves the map when the map is full
+ * of idle ones or when the policies have changed, and is freed with the last run that uses it.
  */
 #include "base/clock.h"
 #include "engine/impl.h"
@@ -99,7 +99,8 @@ static const char *per_value(const struct sq_place *p, enum sq_per per)
 	return "";
 }
 
-/* Gets one cap of a policy into the set; caps are matched by identity, so a reload keeps their use. */
+/* Gets one cap of a policy into the set; caps are matched by identity, so a reload keeps their use.
+ */
 static int add_cap(struct sq_place *p, const struct sq_policy *pol, enum sq_cap_kind kind,
 		   uint32_t limit, uint32_t burst, struct sq_cap **out)
 {
@@ -109,8 +110,8 @@ static int add_cap(struct sq_place *p, const struct sq_policy *pol, enum sq_cap_
 	struct sq_engine_cap *c;
 	enum sq_per per = pol->cap.per;
 
-	snprintf(name, sizeof(name), "policy:%s.%s%s%s%s%s", pol->name, kinds[kind],
-		 per ? "/" : "", per ? sq_per_name(per) : "", per ? "=" : "", per_value(p, per));
+	snprintf(name, sizeof(name), "policy:%s.%s%s%s%s%s", pol->name, kinds[kind], per ? "/" : "",
+		 per ? sq_per_name(per) : "", per ? "=" : "", per_value(p, per));
 	c = sq_engine_cap_get(en, &(struct sq_cap_conf){name, kind, limit, burst});
 	if (!c)
 		return -1;
@@ -219,8 +220,7 @@ static struct sq_backend *backend_for(struct sq_engine *en, const struct sq_back
 	return NULL;
 }
 
-static int64_t wait_limit(struct sq_home *h, const struct sq_treatment *t,
-			  enum sq_trigger trigger)
+static int64_t wait_limit(struct sq_home *h, const struct sq_treatment *t, enum sq_trigger trigger)
 {
 	int64_t limit = trigger == SQ_TRIGGER_ASYNC ? settings_of(h)->limit_async_wait
 						    : settings_of(h)->limit_wait;
@@ -301,7 +301,7 @@ static void make_room(struct sq_home *h)
 
 	if (sq_map_count(h->places) < PLACES_MAX)
 		return;
-	cds_list_for_each_entry_safe(p, next, &h->place_list, node) {
+	cds_list_for_each_entry_safe (p, next, &h->place_list, node) {
 		if (p->runs == 0)
 			retire(p);
 		if (++looked == 64)
@@ -325,7 +325,7 @@ void sq_places_clear(struct sq_home *h)
 {
 	struct sq_place *p, *next;
 
-	cds_list_for_each_entry_safe(p, next, &h->place_list, node)
+	cds_list_for_each_entry_safe (p, next, &h->place_list, node)
 		retire(p);
 }
 
@@ -382,7 +382,8 @@ struct sq_place *sq_place_get(struct sq_home *h, const struct sq_call *call, enu
 	return p;
 }
 
-/* The place of the same subject under the present policies; NULL: no memory, the old one serves on. */
+/* The place of the same subject under the present policies; NULL: no memory, the old one serves on.
+ */
 struct sq_place *sq_place_renew(struct sq_place *old)
 {
 	struct sq_home *h = old->home;

@@ -1,6 +1,7 @@
 /*
  * A reload: the new snapshot is published by RCU; then each home gives its runs their new places, a
- * slice per turn. Both generations share caps by identity, so that every limit stays exact meanwhile.
+ * slice per turn. Both generations share caps by identity, so that every limit stays exact
+ * meanwhile.
  */
 #include "base/clock.h"
 #include "base/rcu.h"
@@ -84,7 +85,8 @@ void sq_reload_mail(struct sq_mail *m)
 	struct sq_home *h = caa_container_of(m, struct sq_home, reload);
 
 	atomic_store(&h->reload_posted, false);
-	/* Places that no run uses have caps of the old policies: they go now, the others with their runs. */
+	/* Places that no run uses have caps of the old policies: they go now, the others with their
+	 * runs. */
 	sq_places_clear(h);
 	h->move_next = h->runs.next;
 	sq_loop_defer(h->loop, &h->moving);
@@ -96,7 +98,8 @@ static int set_limits(struct sq_engine *en, const struct sq_settings *s)
 	int err;
 
 	sq_lock_take(&en->lock);
-	err = sq_cap_set_limit(sq_sched_pool(en->sched), (uint32_t)s->seats, SQ_SOURCE_SETTINGS, now);
+	err = sq_cap_set_limit(sq_sched_pool(en->sched), (uint32_t)s->seats, SQ_SOURCE_SETTINGS,
+			       now);
 	if (err == 0)
 		err = sq_cap_set_limit(en->queue_cap->cap, (uint32_t)s->limit_queue + 1,
 				       SQ_SOURCE_SETTINGS, now);

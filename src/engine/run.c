@@ -112,21 +112,20 @@ static void note_arrival(struct sq_home *h, const struct sq_call *call, const st
 	struct sq_metrics *m = h->engine->metrics;
 
 	sq_metrics_count(m, h->index, fault ? SQ_COUNT_REFUSED : SQ_COUNT_ACCEPTED, 1);
-	sq_metrics_arrival(m, h->index,
-			   &(struct sq_metric_arrival){
-				   .wall_ns = sq_clock_wall_ns(),
-				   .run = id,
-				   .chain = p ? p->function_name : 0,
-				   .function = p ? p->function_name : 0,
-				   .tenant = p ? p->tenant_name : 0,
-				   .trigger = (uint8_t)call->trigger,
-				   .fault = (uint8_t)fault,
-				   .priority_class = (uint16_t)((p ? p->treatment.class : 0) + 100),
-				   .generation = (uint32_t)snapshot_of(h)->generation,
-				   .body_bytes = call->request.body
-							 ? sq_blob_size(call->request.body)
-							 : 0,
-			   });
+	sq_metrics_arrival(
+		m, h->index,
+		&(struct sq_metric_arrival){
+			.wall_ns = sq_clock_wall_ns(),
+			.run = id,
+			.chain = p ? p->function_name : 0,
+			.function = p ? p->function_name : 0,
+			.tenant = p ? p->tenant_name : 0,
+			.trigger = (uint8_t)call->trigger,
+			.fault = (uint8_t)fault,
+			.priority_class = (uint16_t)((p ? p->treatment.class : 0) + 100),
+			.generation = (uint32_t)snapshot_of(h)->generation,
+			.body_bytes = call->request.body ? sq_blob_size(call->request.body) : 0,
+		});
 }
 
 static int64_t reported_ns(const struct sq_answer *a)
@@ -490,7 +489,8 @@ void sq_invocation_ended(struct sq_invocation *inv, enum sq_fault fault, const c
 	note_invocation(inv, fault, sq_clock_ns());
 	if (fault)
 		r->detail = keep_detail(r, detail);
-	sq_run_event(r, &(struct sq_event){.kind = SQ_EVENT_ENDED, .node = inv->node, .fault = fault});
+	sq_run_event(r,
+		     &(struct sq_event){.kind = SQ_EVENT_ENDED, .node = inv->node, .fault = fault});
 	sq_dispatch_start(h);
 	sq_run_unref(r);
 }

@@ -53,6 +53,16 @@ void sq_engine_status(struct sq_engine *en, struct sq_status_view *out)
 	sq_rcu_read_unlock();
 }
 
+size_t sq_engine_settings(struct sq_engine *en, struct sq_setting_row **rows)
+{
+	size_t n;
+
+	sq_rcu_read_lock();
+	n = sq_settings_rows(sq_rcu_dereference(&en->snapshot)->settings, rows);
+	sq_rcu_read_unlock();
+	return n;
+}
+
 /* ---- queues and caps ---- */
 
 /* A growing array of rows of one size. */
@@ -84,7 +94,9 @@ static void show_lane(struct sq_queue_view *v, const struct sq_lane_row *l, int6
 	snprintf(v->share_value, sizeof(v->share_value), "%.63s", l->share);
 	snprintf(v->order, sizeof(v->order), "%s", sq_order_name((enum sq_order)l->order));
 	snprintf(v->state, sizeof(v->state), "%s",
-		 l->parked_on[0] ? "parked" : l->depth > 0 ? "ready" : "empty");
+		 l->parked_on[0] ? "parked"
+		 : l->depth > 0  ? "ready"
+				 : "empty");
 	snprintf(v->parked_on, sizeof(v->parked_on), "%s", l->parked_on);
 	v->depth = l->depth;
 	v->oldest_ns = l->oldest_ns == SQ_SCHED_NEVER ? 0 : now - l->oldest_ns;
@@ -184,12 +196,24 @@ long sq_engine_caps(struct sq_engine *en, struct sq_cap_view **rows)
 	return n;
 }
 
-/* One gauge a second for each cap: for the metric thread. */
+static int64_t queued(struct sq_engine *en)
+{
+	struct sq_sched_stats st;
+
+	sq_lock_take(&en->lock);
+	sq_sched_stats(en->sched, &st);
+	sq_lock_release(&en->lock);
+	return (int64_t)st.queued;
+}
+
+/* One gauge a second for each cap: for the metric thread. All that waits, waits for the pool too.
+ */
 size_t sq_engine_sample(void *arg, struct sq_metric_gauge *gauges, size_t cap)
 {
 	struct sq_engine *en = arg;
 	struct sq_cap_view *rows;
 	long n = sq_engine_caps(en, &rows);
+	int64_t waiting = queued(en);
 	size_t out = 0;
 
 	for (long i = 0; i < n && out < cap; i++) {
@@ -199,7 +223,8 @@ size_t sq_engine_sample(void *arg, struct sq_metric_gauge *gauges, size_t cap)
 			.scope = sq_metrics_name(en->metrics, rows[i].name),
 			.limit = rows[i].limit,
 			.used = rows[i].used,
-			.waiting = (int64_t)rows[i].parked,
+			.waiting = strcmp(rows[i].name, "pool") == 0 ? waiting
+								     : (int64_t)rows[i].parked,
 		};
 	}
 	if (n >= 0)
@@ -209,12 +234,14 @@ size_t sq_engine_sample(void *arg, struct sq_metric_gauge *gauges, size_t cap)
 
 /* ---- backends ---- */
 
-static void show_backend(struct sq_engine *en, const struct sq_backend *b, struct sq_backend_view *v)
+static void show_backend(struct sq_engine *en, const struct sq_backend *b,
+			 struct sq_backend_view *v)
 {
 	memset(v, 0, sizeof(*v));
 	snprintf(v->name, sizeof(v->name), "%.63s", b->conf->name);
 	snprintf(v->type, sizeof(v->type), "%s", b->ops->kind);
-	snprintf(v->url, sizeof(v->url), "%.255s", b->conf->url ? b->conf->url : b->conf->functions);
+	snprintf(v->url, sizeof(v->url), "%.255s",
+		 b->conf->url ? b->conf->url : b->conf->functions);
 	v->used = (int64_t)atomic_load(&b->in_flight);
 	v->started = atomic_load(&b->started);
 	v->failed = atomic_load(&b->failed);
@@ -261,7 +288,8 @@ static void list_home(const struct sq_home *h, struct listing *l)
 	size_t found = 0;
 	struct sq_run *r;
 
-	cds_list_for_each_entry_reverse(r, &h->runs, node) {
+	cds_list_for_each_entry_reverse(r, &h->runs, node)
+	{
 		struct sq_run_view **v, *view;
 
 		if (l->state && strcmp(l->state, sq_run_state_name(r->model.state)) != 0)
@@ -316,7 +344,9 @@ static void ask_all(struct sq_engine *en, struct listing *l, struct listing_mail
 long sq_engine_runs(struct sq_engine *en, const char *state, size_t limit,
 		    struct sq_run_view ***rows)
 {
-	struct listing l = {.waiting_for = en->loops, .state = state, .limit = limit,
+	struct listing l = {.waiting_for = en->loops,
+			    .state = state,
+			    .limit = limit,
 			    .out = {.size = sizeof(struct sq_run_view *)}};
 	struct listing_mail mails[256];
 	struct sq_run_view **v;

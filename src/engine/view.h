@@ -12,7 +12,7 @@ struct sq_status_view {
 	unsigned loops;
 	int64_t seats_limit, seats_used;
 	uint64_t waiting, running; /* invocations queued and in flight */
-	uint64_t runs;      /* alive or kept */
+	uint64_t runs;             /* alive or kept */
 	uint64_t accepted, refused, ok, failed, cancelled, expired, overruns;
 	uint64_t memory_bytes, memory_limit;
 	uint64_t policy_generation;
@@ -23,14 +23,14 @@ void sq_engine_status(struct sq_engine *en, struct sq_status_view *out);
 /* One lane: the waiting invocations of one flow with one set of caps. */
 struct sq_queue_view {
 	int class;
-	char queue[4];      /* PQ or CRQ */
-	char share[24];     /* none, tenant, ... */
+	char queue[4];  /* PQ or CRQ */
+	char share[24]; /* none, tenant, ... */
 	char share_value[64];
 	char order[12];
 	char state[8];      /* empty, ready, parked */
 	char parked_on[96]; /* cap's name; "" */
 	uint64_t depth;
-	int64_t oldest_ns;  /* how long the oldest has waited */
+	int64_t oldest_ns; /* how long the oldest has waited */
 };
 /* Lanes with something waiting; *rows is the caller's to free(3). Returns how many, or -ENOMEM. */
 long sq_engine_queues(struct sq_engine *en, struct sq_queue_view **rows);
@@ -43,6 +43,8 @@ struct sq_cap_view {
 	char source[12]; /* who set the limit */
 };
 long sq_engine_caps(struct sq_engine *en, struct sq_cap_view **rows);
+/* Every effective value of the settings in force; free with sq_settings_rows_free. */
+size_t sq_engine_settings(struct sq_engine *en, struct sq_setting_row **rows);
 /* One gauge per cap: the sample function of sq_metrics_conf; arg is the engine. */
 size_t sq_engine_sample(void *arg, struct sq_metric_gauge *rows, size_t cap);
 
@@ -55,9 +57,10 @@ struct sq_backend_view {
 long sq_engine_backends(struct sq_engine *en, struct sq_backend_view **rows);
 
 /*
- * Runs, newest first, of one state (NULL: all), at most `limit`; asks every loop and waits for them.
- * *rows and the views are the caller's: sq_run_view_free each, free(*rows).
+ * Runs, newest first, of one state (NULL: all), at most `limit`; asks every loop and waits for
+ * them. *rows and the views are the caller's: sq_run_view_free each, free(*rows).
  */
-long sq_engine_runs(struct sq_engine *en, const char *state, size_t limit, struct sq_run_view ***rows);
+long sq_engine_runs(struct sq_engine *en, const char *state, size_t limit,
+		    struct sq_run_view ***rows);
 
 #endif

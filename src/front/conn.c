@@ -41,7 +41,7 @@
 #define MOMENT_NS (10 * SQ_MS)
 #define LINGER_NS (2 * SQ_S)
 #define LOOKS 4 /* of limits.stall */
-#define PARKED_MAX 64
+#define PARKED_MAX 64 /* each costs 0.1 us whenever the library runs; suspending costs 2 us a call */
 
 /* ---- states ---- */
 
@@ -83,6 +83,8 @@ void conn_move(struct conn *c, enum conn_state state)
 
 	if (c->watch.fd >= 0 && state != CONN_LINGER)
 		sq_loop_unwatch(f->loop, &c->watch);
+	if (state == CONN_SEND && c->state != CONN_SEND)
+		c->stalls = 0;
 	cds_list_del(&c->node);
 	f->counts[c->state]--;
 	c->state = state;
@@ -110,6 +112,11 @@ void conn_unpark(struct conn *c)
 	c->parked = false;
 }
 
+/*
+ * To suspend a connection takes it out of the library's epoll; to resume it costs a recv in vain and
+ * the way back: three system calls. A short call is cheaper when it is not suspended but parked: the
+ * library, finding no response, asks the handler again whenever it runs.
+ */
 void conn_wait(struct conn *c)
 {
 	struct sq_front *f = c->front;

@@ -16,7 +16,7 @@
  *               body is answered now, which makes the library close; else with the last call
  *   handler 2.. pieces of the body
  *   handler n   the request is complete: the dialect serves it. Is there no response at once, the
- *               connection is suspended until the engine calls the sink
+ *               connection is parked, or suspended, until the engine calls the sink (conn_wait)
  *   completed   the answer is sent, or the connection lost: request_end lets go of run, body, arena
  *   closed      notify, CLOSED: the struct conn goes, or lingers
  *
@@ -27,6 +27,8 @@
  * Traps of 0.9.75, each met here or tested:
  *  - A response may be queued from the first or the last call only; from the first it closes the
  *    connection. Between them (body too large) the answer goes past the library: conn_say.
+ *  - Its sockets are edge-triggered, and a short read counts as "nothing more": an end that came with
+ *    the data is not noticed. Hence the looks and watches of conn.c.
  *  - Suspended connections see no timeout and no hang-up, and MHD_stop_daemon aborts with any left.
  *    Resuming only sets a flag with external polling: the port must be run. Then it walks the list
  *    of all that are suspended, so resumptions are worth batching.

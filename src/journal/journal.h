@@ -1,7 +1,7 @@
 /*
- * The journal of durable runs. The engine asks it before it carries out what must not be lost; `done`
- * is called when that is on disk. This build keeps no journal: every run is volatile, `done` comes
- * at once, and a 202 says "durable": false.
+ * The journal of durable runs. The engine asks it before it carries out what must not be lost;
+ * `done` is called when that is on disk. This build keeps no journal: every run is volatile, `done`
+ * comes at once, and a 202 says "durable": false.
  */
 #ifndef SQ_JOURNAL_JOURNAL_H
 #define SQ_JOURNAL_JOURNAL_H

@@ -30,8 +30,8 @@ struct sq_metric_arrival {
 	int64_t wall_ns;
 	struct sq_id run;
 	sq_name_t chain, function, tenant;
-	uint8_t trigger; /* enum sq_trigger */
-	uint8_t fault;   /* enum sq_fault; NONE: accepted */
+	uint8_t trigger;         /* enum sq_trigger */
+	uint8_t fault;           /* enum sq_fault; NONE: accepted */
 	uint16_t priority_class; /* + 100 */
 	uint32_t generation;
 	uint64_t body_bytes;
@@ -59,7 +59,7 @@ struct sq_metric_gauge {
 };
 
 struct sq_metrics_conf {
-	bool enabled; /* false: counters only */
+	bool enabled;     /* false: counters only */
 	const char *path; /* metrics.db */
 	int64_t raw_ns;
 	uint64_t bytes;
@@ -80,10 +80,12 @@ sq_name_t sq_metrics_name(struct sq_metrics *m, const char *name);
 
 /* From loop number `loop` alone. */
 void sq_metrics_arrival(struct sq_metrics *m, unsigned loop, const struct sq_metric_arrival *row);
-void sq_metrics_invocation(struct sq_metrics *m, unsigned loop, const struct sq_metric_invocation *row);
+void sq_metrics_invocation(struct sq_metrics *m, unsigned loop,
+			   const struct sq_metric_invocation *row);
 void sq_metrics_count(struct sq_metrics *m, unsigned loop, enum sq_counter c, uint64_t n);
 
-uint64_t sq_metrics_read(const struct sq_metrics *m, enum sq_counter c); /* sum over loops, any thread */
+uint64_t sq_metrics_read(const struct sq_metrics *m,
+			 enum sq_counter c); /* sum over loops, any thread */
 /* Prometheus text exposition of counters and last gauges; any thread. 0 or -ENOMEM. */
 int sq_metrics_prometheus(struct sq_metrics *m, struct sq_buf *out);
 

@@ -10,7 +10,8 @@ struct sq_node {
 struct sq_chain {
 	const char *name;
 	unsigned n_nodes;
-	const struct sq_node *nodes; /* every node is a root so far: edges come with chain documents */
+	const struct sq_node
+		*nodes; /* every node is a root so far: edges come with chain documents */
 };
 
 #endif

@@ -18,9 +18,11 @@ enum sq_trigger { SQ_TRIGGER_SYNC, SQ_TRIGGER_ASYNC, SQ_TRIGGER_NESTED };
  */
 struct sq_request {
 	const char *method;
-	const char *path;    /* what follows the function's name: "" or "/...", percent-encoding untouched */
-	const char *query;   /* without '?'; NULL when there was none */
-	const char *headers; /* end-to-end fields in wire form, "Name: value\r\n" each, no blank line */
+	const char *path;  /* what follows the function's name: "" or "/...", percent-encoding
+			      untouched */
+	const char *query; /* without '?'; NULL when there was none */
+	const char *
+		headers; /* end-to-end fields in wire form, "Name: value\r\n" each, no blank line */
 	size_t headers_len;
 	struct sq_blob *body; /* sealed; the run owns one count; NULL: no body */
 };
@@ -35,7 +37,7 @@ struct sq_answer {
 	int status; /* 0: no head yet */
 	size_t n_headers;
 	struct sq_header *headers;
-	int64_t length; /* declared body bytes, or -1 when not known beforehand */
+	int64_t length;       /* declared body bytes, or -1 when not known beforehand */
 	struct sq_blob *body; /* grows until complete (then sealed); NULL: empty */
 	bool complete;
 	bool event_stream; /* text/event-stream: back-pressure instead of spooling */

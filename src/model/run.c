@@ -60,8 +60,8 @@ static void end(struct sq_run_model *r, enum sq_run_state state, struct sq_effec
 }
 
 /* The run will not end ok: nothing more is started, the client hears at once. */
-static void fail(struct sq_run_model *r, enum sq_run_state ending, enum sq_fault fault, unsigned node,
-		 struct sq_effects *fx)
+static void fail(struct sq_run_model *r, enum sq_run_state ending, enum sq_fault fault,
+		 unsigned node, struct sq_effects *fx)
 {
 	unqueue_all(r, fx);
 	r->fault = fault;
@@ -125,7 +125,8 @@ void sq_run_advance(struct sq_run_model *r, const struct sq_event *ev, struct sq
 		break;
 	case SQ_EVENT_CANCEL:
 		if (r->state == SQ_RUN_PENDING || r->state == SQ_RUN_RUNNING)
-			fail(r, SQ_RUN_CANCELLED, ev->fault ? ev->fault : SQ_FAULT_CANCELLED, 0, fx);
+			fail(r, SQ_RUN_CANCELLED, ev->fault ? ev->fault : SQ_FAULT_CANCELLED, 0,
+			     fx);
 		break;
 	}
 }

@@ -1,12 +1,11 @@
 /*
- * The life of a run as a pure state machine: `sq_run_advance(run, event) -> effects`. No threads, no
- * I/O, no clock. The engine carries the effects out, in order: at once for volatile runs, after the
- * commit for durable ones.
+ * The life of a run as a pure state machine: `sq_run_advance(run, event) -> effects`. No threads,
+ *no I/O, no clock. The engine carries the effects out, in order: at once for volatile runs, after
+ *the commit for durable ones.
  *
  *	run:   pending -> running -> ok | failed | cancelled
- *	                  running -> failing -> failed | cancelled     (answered, but something is in flight)
- *	node:  queued -> in flight -> ok | failed
- *	       queued -> cancelled
+ *	                  running -> failing -> failed | cancelled     (answered, but something is
+ *in flight) node:  queued -> in flight -> ok | failed queued -> cancelled
  */
 #ifndef SQ_MODEL_RUN_H
 #define SQ_MODEL_RUN_H
@@ -55,7 +54,8 @@ enum sq_event_kind {
 	SQ_EVENT_GRANT,   /* node was given a seat */
 	SQ_EVENT_ENDED,   /* node's attempt ended, with fault */
 	SQ_EVENT_EXPIRED, /* node waited longer than its limit */
-	SQ_EVENT_CANCEL,  /* a DELETE; a client that hung up before the start; the proxy's end (fault) */
+	SQ_EVENT_CANCEL,  /* a DELETE; a client that hung up before the start; the proxy's end
+			     (fault) */
 };
 
 struct sq_event {

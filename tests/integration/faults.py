@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Whatever a backend does, the client gets the designed status and the seat comes back."""
 import http.client
+import resource
 import socket
 import time
 
@@ -193,6 +194,25 @@ def head_has_no_body():
         a = d.call("/function/f?size=1000", "HEAD")
         assert a.status == 200 and a.body == b"" and a.headers["Content-Length"] == "1000", a
         seat_back(d)
+
+
+@test
+def out_of_descriptors():
+    """Running out of descriptors is an error in the log and for those calls, not a stop."""
+    with scene() as (d, m):
+        resource.prlimit(d.p.pid, resource.RLIMIT_NOFILE, (d.descriptors() + 40, 20000))
+        sockets = []
+        for _ in range(200):
+            s = socket.create_connection(("127.0.0.1", d.port))
+            s.sendall(b"GET /function/f?delay=50 HTTP/1.1\r\nHost: x\r\n\r\n")
+            sockets.append(s)
+        time.sleep(0.5)
+        assert d.p.poll() is None, "it stopped"
+        for s in sockets:
+            s.close()
+        wait_for("quiet", d.quiet, 20)
+        wait_for("service again", lambda: call(d.port, "/function/good").status == 200, 20)
+        assert "level=error" in d.text() or "level=warn" in d.text(), d.text()
 
 
 main()

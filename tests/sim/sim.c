@@ -306,7 +306,7 @@ static void event(struct world *w)
 	} events[] = {
 		{enqueue, 400, GENERAL}, {complete, 320, GENERAL},  {cancel, 20, CANCELS},
 		{set_limit, 15, LIMITS}, {set_limit, 15, TWO_SHARED}, {run_end, 150, GENERAL},
-		{collect, 20, GENERAL},	 {reload, 3, RELOADS},	      {reopen, 30, GENERAL},
+		{collect, 20, GENERAL},	 {reload, 15, RELOADS},	      {reopen, 30, GENERAL},
 	};
 	uint32_t sum = 0, at;
 	size_t n = sizeof(events) / sizeof(events[0]);

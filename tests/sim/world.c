@@ -49,7 +49,7 @@ static void make_caps(struct world *w)
 		enum ref_kind kind;
 		uint32_t least, more, limit;
 	} kinds[] = {
-		{REF_SEATS, 4, 5, 5}, /* the first of them are the backends' */
+		{REF_SEATS, 3, 5, 5},
 		{REF_RATE, 0, 3, 500000},
 		{REF_RUNNING, 0, 3, 6},
 		{REF_QUEUE, 0, 3, 20},
@@ -60,14 +60,22 @@ static void make_caps(struct world *w)
 			add_cap(w, kinds[k].kind, 1 + below(w, kinds[k].limit), 1 + below(w, 4));
 }
 
-/* Up to max caps of a kind, each with this chance, in a random order. */
-static void pick(struct world *w, struct ref_set *set, enum ref_kind kind, int from, int to,
-		 uint32_t percent, int max)
+static bool has(const struct ref_set *set, int cap)
 {
-	for (int c = from; c < to && set->n < max; c++) {
+	for (int n = 0; n < set->n; n++)
+		if (set->cap[n] == cap)
+			return true;
+	return false;
+}
+
+/* Up to max caps of a kind that are not in the other set, each with this chance, in a random order. */
+static void pick(struct world *w, struct ref_set *set, const struct ref_set *other,
+		 enum ref_kind kind, uint32_t percent, int max)
+{
+	for (int c = 1; c < w->r.n_caps && set->n < max; c++) {
 		int at;
 
-		if (w->r.caps[c].kind != kind || !chance(w, percent))
+		if (w->r.caps[c].kind != kind || has(set, c) || has(other, c) || !chance(w, percent))
 			continue;
 		at = (int)below(w, (uint32_t)++set->n);
 		set->cap[set->n - 1] = set->cap[at];
@@ -98,24 +106,19 @@ static void make_flows(struct world *w)
 
 static void random_lane(struct world *w, struct ref_lane *l)
 {
-	int backends = 1 + (int)(w->seed % 3), caps = w->r.n_caps;
-
 	*l = (struct ref_lane){.flow = (int)below(w, (uint32_t)w->r.n_flows)};
 	l->pq = chance(w, 45);
 	l->least = chance(w, 30);
 	l->fifo = w->keys[l->flow].order == SQ_FIFO;
-	if (w->theme == TWO_SHARED) {
+	if (w->theme == TWO_SHARED)
 		l->all = (struct ref_set){2, {1, 2}};
-		pick(w, &l->all, REF_SEATS, 3, caps, 20, 3);
-	} else {
-		pick(w, &l->all, REF_SEATS, 1 + backends, caps, 40, 2);
-		pick(w, &l->all, REF_RATE, 1, caps, w->theme == RATES ? 60 : 15, REF_MEMBERS);
-		if (chance(w, 70))
-			pick(w, &l->any, REF_SEATS, 1, 1 + backends, 70, REF_MEMBERS);
-	}
+	else if (chance(w, 60))
+		pick(w, &l->any, &l->all, REF_SEATS, 40, REF_MEMBERS);
+	pick(w, &l->all, &l->any, REF_SEATS, 20, 3);
+	pick(w, &l->all, &l->any, REF_RATE, w->theme == RATES ? 60 : 15, REF_MEMBERS);
 	if (l->pq) {
-		pick(w, &l->running, REF_RUNNING, 1, caps, 30, REF_MEMBERS);
-		pick(w, &l->queue, REF_QUEUE, 1, caps, 40, REF_MEMBERS);
+		pick(w, &l->running, &l->any, REF_RUNNING, 30, REF_MEMBERS);
+		pick(w, &l->queue, &l->any, REF_QUEUE, 40, REF_MEMBERS);
 	}
 }
 
@@ -204,7 +207,7 @@ void world_make(struct world *w, uint64_t seed)
 	make_caps(w);
 	make_flows(w);
 	make_lanes(w);
-	w->r.n_items = 20 + (int)below(w, 60);
+	w->r.n_items = 4 + (int)below(w, 80);
 	w->n_costs = REF_COSTS;
 	for (int n = 0; n < w->n_costs; n++)
 		if (chance(w, 50))

@@ -109,12 +109,12 @@ void sq_run_view_free(struct sq_run_view *v)
 	free(v);
 }
 
-size_t sq_settings_rows(const struct sq_settings *s, struct sq_setting_row **rows)
+size_t sq_engine_settings(struct sq_engine *en, struct sq_setting_row **rows)
 {
 	static struct sq_setting_row row = {(char *)"workers.seats", (char *)"64",
 					    (char *)"default"};
 
-	(void)s;
+	(void)en;
 	*rows = &row;
 	return 1;
 }

@@ -20,8 +20,8 @@ struct story {
 };
 
 /*
- * S submit, G grant, O ended ok, X ended with a fault, W wait expired, C cancel, D cancel by the end
- * of the proxy. Effects: e enqueue, u unqueue, s start, a answer, f fail, . end.
+ * S submit, G grant, O ended ok, X ended with a fault, W wait expired, C cancel, D cancel by the
+ * end of the proxy. Effects: e enqueue, u unqueue, s start, a answer, f fail, . end.
  */
 static const struct story stories[] = {
 	{"a call", "SGO", "es a.", SQ_RUN_OK, SQ_FAULT_NONE},
@@ -35,7 +35,8 @@ static const struct story stories[] = {
 	{"cancelled in flight, then the function fails", "SGCX", "es f.", SQ_RUN_CANCELLED,
 	 SQ_FAULT_CANCELLED},
 	{"cancelled twice", "SGCC", "es f", SQ_RUN_FAILING, SQ_FAULT_CANCELLED},
-	{"a grant that comes after the cancel", "SCG", "e uf.", SQ_RUN_CANCELLED, SQ_FAULT_CANCELLED},
+	{"a grant that comes after the cancel", "SCG", "e uf.", SQ_RUN_CANCELLED,
+	 SQ_FAULT_CANCELLED},
 	{"an expiry that comes after the cancel", "SCW", "e uf.", SQ_RUN_CANCELLED,
 	 SQ_FAULT_CANCELLED},
 	{"cancel after the end", "SGOC", "es a.", SQ_RUN_OK, SQ_FAULT_NONE},
