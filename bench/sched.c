@@ -1,7 +1,7 @@
 /*
- * bench/sched_bench [DECISIONS]: what a decision costs (complete-and-take, and the enqueue that keeps
- * the queue full) with 100,000 items waiting in 10,000 lanes. One line per case, in ns: mean and p99.9
- * of the calls, and the longest single call, which is what others wait for at the lock.
+ * bench/sched_bench [DECISIONS]: what a decision costs (complete-and-take, and the enqueue that
+ * keeps the queue full) with 100,000 items waiting in 10,000 lanes. One line per case, in ns: mean
+ * and p99.9 of the calls, and the longest single call, which is what others wait for at the lock.
  */
 #include "sched/sched.h"
 
@@ -15,9 +15,9 @@ enum { LANES = 10000, DEPTH = 10, ITEMS = LANES * DEPTH, SEATS = 64 };
 struct shape {
 	const char *name;
 	unsigned flows;
-	unsigned order;	   /* 0: FIFO */
+	unsigned order;    /* 0: FIFO */
 	uint32_t shared;   /* limit of the one cap that all lanes need; 0: none */
-	bool own;	   /* each lane has a cap of its own, never full */
+	bool own;          /* each lane has a cap of its own, never full */
 	bool two_backends; /* each lane may go to either */
 	int64_t max_wait_ns;
 };

@@ -62,13 +62,16 @@ static int open_backend(struct sq_engine *en, size_t i, const struct sq_engine_c
 
 static int open_sched(struct sq_engine *en, const struct sq_settings *s)
 {
+	struct sq_random random;
 	struct sq_cap_conf queue = {"queue", SQ_CAP_QUEUE, (uint32_t)s->limit_queue + 1, 0};
 
 	sq_lock_init(&en->lock, "sched");
 	en->next_wake_ns = SQ_NEVER;
 	en->caps = sq_map_new();
 	en->functions = sq_map_new();
-	en->sched = sq_sched_new(&(struct sq_sched_conf){.seats = (uint32_t)s->seats});
+	sq_random_init(&random);
+	en->sched = sq_sched_new(&(struct sq_sched_conf){.seats = (uint32_t)s->seats,
+							 .seed = sq_random_next(&random)});
 	if (!en->caps || !en->functions || !en->sched)
 		return -ENOMEM;
 	sq_lock_take(&en->lock);

@@ -90,6 +90,7 @@ struct sq_sink_ops {
 
 /* A call as the front understood it. Strings live in `arena`. */
 struct sq_call {
+	struct sq_id id;        /* of sq_home_id */
 	struct sq_arena *arena; /* taken by submit, also when it fails */
 	const char *function;
 	const char *tenant; /* "anonymous" when none; must outlive the engine (settings) */
@@ -109,8 +110,8 @@ struct sq_call {
  * with *fault set: nothing was queued, the sink is not called. The sink may be called before it
  * returns. The body's count in call->request passes to the run, or is released on refusal.
  */
-struct sq_run *sq_engine_submit(struct sq_home *h, struct sq_call *call, enum sq_fault *fault,
-				struct sq_id *id);
+struct sq_run *sq_engine_submit(struct sq_home *h, struct sq_call *call, enum sq_fault *fault);
+struct sq_id sq_home_id(struct sq_home *h); /* a new run's id, for sq_call */
 /* The front decides at the headers whether to read a body at all: NONE or the refusal. */
 enum sq_fault sq_engine_admits(struct sq_home *h, const char *function, const char *tenant);
 

@@ -23,11 +23,11 @@ static struct sq_run *run_new(struct sq_home *h, const struct sq_call *call, str
 	r->home = h;
 	r->arena = call->arena;
 	r->accepted_wall_ns = sq_clock_wall_ns();
-	r->id = sq_id_make(&h->random, r->accepted_wall_ns, (uint16_t)settings_of(h)->instance,
-			   (uint8_t)h->index);
+	r->id = call->id;
 	r->refs = 1;
 	r->place = p;
 	r->function = p->chain.name;
+	r->tenant = p->tenant;
 	r->request = call->request;
 	r->raw_path = call->raw_path;
 	r->trigger = call->trigger;
@@ -106,26 +106,29 @@ void sq_run_unref(struct sq_run *r)
 
 /* ---- metrics ---- */
 
-static void note_arrival(struct sq_home *h, const struct sq_call *call, const struct sq_place *p,
-			 struct sq_id id, enum sq_fault fault)
+/* Before the call is carried out: its body may be gone afterwards. */
+static struct sq_metric_arrival arrival_of(struct sq_home *h, const struct sq_call *call,
+					   const struct sq_place *p)
 {
-	struct sq_metrics *m = h->engine->metrics;
+	return (struct sq_metric_arrival){
+		.wall_ns = sq_clock_wall_ns(),
+		.run = call->id,
+		.chain = p ? p->function_name : 0,
+		.function = p ? p->function_name : 0,
+		.tenant = p ? p->tenant_name : 0,
+		.trigger = (uint8_t)call->trigger,
+		.priority_class = (uint16_t)((p ? p->treatment.class : 0) + 100),
+		.generation = (uint32_t)snapshot_of(h)->generation,
+		.body_bytes = call->request.body ? sq_blob_size(call->request.body) : 0,
+	};
+}
 
-	sq_metrics_count(m, h->index, fault ? SQ_COUNT_REFUSED : SQ_COUNT_ACCEPTED, 1);
-	sq_metrics_arrival(
-		m, h->index,
-		&(struct sq_metric_arrival){
-			.wall_ns = sq_clock_wall_ns(),
-			.run = id,
-			.chain = p ? p->function_name : 0,
-			.function = p ? p->function_name : 0,
-			.tenant = p ? p->tenant_name : 0,
-			.trigger = (uint8_t)call->trigger,
-			.fault = (uint8_t)fault,
-			.priority_class = (uint16_t)((p ? p->treatment.class : 0) + 100),
-			.generation = (uint32_t)snapshot_of(h)->generation,
-			.body_bytes = call->request.body ? sq_blob_size(call->request.body) : 0,
-		});
+static void note_arrival(struct sq_home *h, struct sq_metric_arrival *row, enum sq_fault fault)
+{
+	row->fault = (uint8_t)fault;
+	sq_metrics_count(h->engine->metrics, h->index, fault ? SQ_COUNT_REFUSED : SQ_COUNT_ACCEPTED,
+			 1);
+	sq_metrics_arrival(h->engine->metrics, h->index, row);
 }
 
 static int64_t reported_ns(const struct sq_answer *a)
@@ -320,10 +323,8 @@ enum sq_fault sq_engine_admits(struct sq_home *h, const char *function, const ch
 	return SQ_FAULT_NONE;
 }
 
-static void refuse(struct sq_home *h, struct sq_call *call, const struct sq_place *p,
-		   struct sq_id id, enum sq_fault fault)
+static void refuse(struct sq_call *call)
 {
-	note_arrival(h, call, p, id, fault);
 	sq_blob_unref(call->request.body);
 	call->request.body = NULL;
 	sq_arena_free(call->arena);
@@ -350,61 +351,76 @@ static void never_was(struct sq_run *r)
 	sq_run_unref(r);
 }
 
-static struct sq_run *admit(struct sq_home *h, struct sq_call *call, struct sq_place **p,
+static struct sq_run *admit(struct sq_home *h, struct sq_call *call, struct sq_place *p,
 			    enum sq_fault *fault)
 {
-	struct sq_run *r = NULL;
+	struct sq_run *r;
 
-	*p = NULL;
-	*fault = sq_engine_admits(h, call->function, call->tenant);
-	if (*fault == SQ_FAULT_NONE)
-		*p = sq_place_get(h, call, fault);
-	if (!*p)
+	if (p)
+		*fault = sq_engine_admits(h, call->function, call->tenant);
+	if (*fault)
 		return NULL;
-	r = run_new(h, call, *p);
-	if (r)
-		r->tenant = (*p)->tenant;
-	if (!r || link_run(r) < 0) {
-		*fault = SQ_FAULT_MEMORY;
-		return NULL;
-	}
-	return r;
+	r = run_new(h, call, p);
+	if (r && link_run(r) == 0)
+		return r;
+	*fault = SQ_FAULT_MEMORY;
+	return NULL;
 }
 
-struct sq_run *sq_engine_submit(struct sq_home *h, struct sq_call *call, enum sq_fault *fault,
-				struct sq_id *id)
+/* Through the journal if it may be answered 202, and into the queue. */
+static void begin(struct sq_run *r)
 {
 	static const struct sq_event submitted = {.kind = SQ_EVENT_SUBMIT};
-	struct sq_place *p;
-	struct sq_run *r = admit(h, call, &p, fault);
 
-	if (!r) {
-		*id = sq_id_make(&h->random, sq_clock_wall_ns(), (uint16_t)settings_of(h)->instance,
-				 (uint8_t)h->index);
-		refuse(h, call, p, *id, *fault);
-		return NULL;
-	}
-	*id = r->id;
-	r->refs++;
 	if (r->trigger == SQ_TRIGGER_ASYNC) {
 		r->journaled = (struct sq_journal_entry){.event = &submitted, .done = journaled};
-		sq_journal_record(h->engine->journal, &r->journaled);
+		sq_journal_record(r->home->engine->journal, &r->journaled);
 	} else {
 		sq_run_event(r, &submitted);
 	}
-	note_arrival(h, call, p, r->id, r->refused);
+}
+
+static void watch_deadline(struct sq_run *r)
+{
+	if (r->deadline.at_ns == SQ_NEVER || r->over)
+		return;
+	r->deadline.fn = deadline_passed;
+	sq_timer_set(r->home->loop, &r->deadline, r->deadline.at_ns);
+}
+
+struct sq_run *sq_engine_submit(struct sq_home *h, struct sq_call *call, enum sq_fault *fault)
+{
+	struct sq_metric_arrival arrival;
+	struct sq_place *p;
+	struct sq_run *r;
+
+	*fault = SQ_FAULT_NONE;
+	p = sq_place_get(h, call, fault);
+	arrival = arrival_of(h, call, p);
+	r = admit(h, call, p, fault);
+	if (!r) {
+		note_arrival(h, &arrival, *fault);
+		refuse(call);
+		return NULL;
+	}
+	r->refs++;
+	begin(r);
+	note_arrival(h, &arrival, r->refused);
 	if (r->refused) {
 		*fault = r->refused;
 		never_was(r);
 		sq_run_unref(r);
 		return NULL;
 	}
-	if (r->deadline.at_ns != SQ_NEVER && !r->over) {
-		r->deadline.fn = deadline_passed;
-		sq_timer_set(h->loop, &r->deadline, r->deadline.at_ns);
-	}
+	watch_deadline(r);
 	sq_dispatch_start(h);
 	return r;
+}
+
+struct sq_id sq_home_id(struct sq_home *h)
+{
+	return sq_id_make(&h->random, sq_clock_wall_ns(), (uint16_t)settings_of(h)->instance,
+			  (uint8_t)h->index);
 }
 
 struct sq_id sq_run_id(const struct sq_run *r)

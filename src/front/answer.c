@@ -74,15 +74,16 @@ void conn_fail(struct conn *c, enum sq_fault fault, const char *detail)
 		if (fault == SQ_FAULT_UNAUTHORIZED)
 			MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
 		if (fault == SQ_FAULT_METHOD)
-			MHD_add_response_header(r, "Allow", c->rq.allow ? c->rq.allow : "GET, POST");
+			MHD_add_response_header(r, "Allow",
+						c->rq.allow ? c->rq.allow : "GET, POST");
 	}
 	conn_respond(c, (unsigned)row->status, r);
 }
 
 void conn_answer(struct conn *c, unsigned status, const char *type, const char *text, size_t len)
 {
-	struct MHD_Response *r =
-		MHD_create_response_from_buffer(len, (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
+	struct MHD_Response *r = MHD_create_response_from_buffer(len, (void *)(uintptr_t)text,
+								 MHD_RESPMEM_MUST_COPY);
 
 	if (r) {
 		MHD_add_response_header(r, "Content-Type", type);
@@ -107,7 +108,8 @@ static struct MHD_Response *from_memory(struct sq_blob *body)
 		return MHD_create_response_from_buffer(0, (void *)(uintptr_t)"",
 						       MHD_RESPMEM_PERSISTENT);
 	r = MHD_create_response_from_buffer_with_free_callback_cls(
-		sq_blob_size(body), (void *)(uintptr_t)sq_blob_bytes(body), release, sq_blob_ref(body));
+		sq_blob_size(body), (void *)(uintptr_t)sq_blob_bytes(body), release,
+		sq_blob_ref(body));
 	if (!r)
 		sq_blob_unref(body);
 	return r;

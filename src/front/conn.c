@@ -11,16 +11,18 @@
  *   BODY    a moment             its socket is watched from now on: UPLOAD
  *   UPLOAD  limits.body-time     408, closed
  *   WAIT    a moment             its socket is watched from now on: WATCH
- *   SEND    limits.stall / 4     closed when nothing was taken in four looks: a slow reader that reads
- *                                is let be, it holds no seat
+ *   SEND    limits.stall / 4     closed when nothing was taken in four looks: a slow reader that
+ *                                reads is let be, it holds no seat
  *   LINGER  2 s                  closed
  *
- * Deadlines of head and body are absolute: from accept or the last answer for the head's first line,
- * from there to the head's end, from there to the body's end. No byte that comes prolongs them.
+ * Deadlines of head and body are absolute: from accept or the last answer for the head's first
+ * line, from there to the head's end, from there to the body's end. No byte that comes prolongs
+ * them.
  *
- * A moment is 10 ms: what takes longer pays for being watched, two system calls, and the short calls
- * do not. A suspended connection must be watched by us; others, too, since the library misses the end
- * when it comes together with data (a short read lets it forget that the socket was readable).
+ * A moment is 10 ms: what takes longer pays for being watched, two system calls, and the short
+ * calls do not. A suspended connection must be watched by us; others, too, since the library misses
+ * the end when it comes together with data (a short read lets it forget that the socket was
+ * readable).
  *
  * Half-close (shutdown(SHUT_WR), as `nc -N` does) counts as hang-up, as in nginx: it cannot be told
  * from a close without writing, and the library takes it for the end as well.
@@ -41,7 +43,7 @@
 #define MOMENT_NS (10 * SQ_MS)
 #define LINGER_NS (2 * SQ_S)
 #define LOOKS 4 /* of limits.stall */
-#define PARKED_MAX 64 /* each costs 0.1 us whenever the library runs; suspending costs 2 us a call */
+#define PARKED_MAX 64 /* each costs 0.1 us a run of the library; to suspend, 2 us a call */
 
 /* ---- states ---- */
 
@@ -113,9 +115,9 @@ void conn_unpark(struct conn *c)
 }
 
 /*
- * To suspend a connection takes it out of the library's epoll; to resume it costs a recv in vain and
- * the way back: three system calls. A short call is cheaper when it is not suspended but parked: the
- * library, finding no response, asks the handler again whenever it runs.
+ * To suspend a connection takes it out of the library's epoll; to resume it costs a recv in vain
+ * and the way back: three system calls. A short call is cheaper when it is not suspended but
+ * parked: the library, finding no response, asks the handler again whenever it runs.
  */
 void conn_wait(struct conn *c)
 {

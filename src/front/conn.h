@@ -39,8 +39,8 @@ enum conn_state {
 /* How requests of one kind are understood; one file each. */
 struct dialect {
 	/*
-	 * The head is complete. True: the path belongs to this dialect; *fault may refuse it, else what
-	 * serve needs is in the request.
+	 * The head is complete. True: the path belongs to this dialect; *fault may refuse it, else
+	 * what serve needs is in the request.
 	 */
 	bool (*claim)(struct conn *c, enum sq_fault *fault);
 	/* The body is complete. Ends, now or later, in one conn_answer, conn_call or conn_fail. */
@@ -114,7 +114,8 @@ struct port {
 	int listen_fd;
 	struct sq_watch watch; /* the library's epoll */
 	struct sq_task run;
-	bool queued; /* a response for a parked connection, in this run */
+	bool queued;  /* a response for a parked connection, in this run */
+	bool starved; /* of descriptors: it does not accept */
 };
 
 struct sq_front {

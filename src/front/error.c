@@ -20,19 +20,18 @@ static void put(struct out *o, const char *s, size_t n)
 	o->len += n;
 }
 
-/* How many bytes the UTF-8 sequence at s has; 0: it is none. */
+/* How many bytes the UTF-8 sequence at s has (RFC 3629, 4); 0: it is none. */
 static size_t utf8(const unsigned char *s)
 {
-	size_t n = s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+	unsigned char least = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+	unsigned char most = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+	size_t n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
 
-	if (s[0] < 0xc2 || s[0] >= 0xf5)
+	if (s[0] < 0xc2 || s[0] > 0xf4 || s[1] < least || s[1] > most)
 		return 0;
-	for (size_t i = 1; i < n; i++)
+	for (size_t i = 2; i < n; i++)
 		if ((s[i] & 0xc0) != 0x80)
 			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-		return 0;
 	return n;
 }
 

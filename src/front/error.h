@@ -10,8 +10,8 @@
 #define SQ_FRONT_ERROR_MAX 1024
 
 /*
- * The JSON text; detail (NULL: none) is added to the message, escaped, cut when it is too long; a zero
- * id gives "run": null. Returns its length, below SQ_FRONT_ERROR_MAX; always NUL-terminated.
+ * The JSON text; detail (NULL: none) is added to the message, escaped, cut when it is too long; a
+ * zero id gives "run": null. Returns its length, below SQ_FRONT_ERROR_MAX; always NUL-terminated.
  */
 size_t sq_front_error(char buf[SQ_FRONT_ERROR_MAX], enum sq_fault fault, const char *detail,
 		      struct sq_id id);

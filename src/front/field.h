@@ -35,8 +35,8 @@ struct sq_field {
 enum sq_field_kind sq_field_kind(const char *name, size_t len);
 
 /*
- * Is it a name that a CGI-like function (HTTP_X_SEQUOIA_RUN) could not tell from one that we own, or
- * that frames the message: X_Sequoia_Run, Content_Length, X.Forwarded.For?
+ * Is it a name that a CGI-like function (HTTP_X_SEQUOIA_RUN) could not tell from one that we own,
+ * or that frames the message: X_Sequoia_Run, Content_Length, X.Forwarded.For?
  */
 bool sq_field_is_alias(const char *name, size_t len);
 

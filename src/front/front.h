@@ -15,9 +15,9 @@ struct sq_front;
 struct sq_home;
 
 /*
- * A listening, non-blocking socket for "127.0.0.1:8080", "[::1]:8080" or "*:8080" (IPv4 and IPv6), or
- * -errno with e filled. With reuseport several may be bound to one address: one for each loop. The
- * caller closes it.
+ * A listening, non-blocking socket for "127.0.0.1:8080", "[::1]:8080" or "*:8080" (IPv4 and IPv6),
+ * or -errno with e filled. With reuseport several may be bound to one address: one for each loop.
+ * The caller closes it.
  */
 int sq_front_listen(const char *address, bool reuseport, struct sq_error *e);
 
@@ -33,8 +33,8 @@ void sq_front_stop_listening(struct sq_front *f);
 /* No request is being read, waited for or answered. */
 bool sq_front_idle(const struct sq_front *f);
 /*
- * What has no answer yet gets DRAINING; then every connection is closed. After the loop's end, on its
- * thread, while the home still lives. NULL is fine.
+ * What has no answer yet gets DRAINING; then every connection is closed. After the loop's end, on
+ * its thread, while the home still lives. NULL is fine.
  */
 void sq_front_free(struct sq_front *f);
 

@@ -150,7 +150,8 @@ static enum sq_fault check_length(const struct sq_field *f, struct sq_guard_verd
 	if (v->length >= 0)
 		return bad(v, SQ_FAULT_BAD_REQUEST, "Content-Length is repeated");
 	if (f->value_len == 0 || f->value_len > 18)
-		return bad(v, SQ_FAULT_BAD_REQUEST, "Content-Length is not a number of sensible size");
+		return bad(v, SQ_FAULT_BAD_REQUEST,
+			   "Content-Length is not a number of sensible size");
 	for (size_t i = 0; i < f->value_len; i++) {
 		if (f->value[i] < '0' || f->value[i] > '9')
 			return bad(v, SQ_FAULT_BAD_REQUEST, "Content-Length is not a number");
@@ -206,7 +207,8 @@ static enum sq_fault check_connection(const struct sq_field *f, struct sq_guard_
 
 	while (sq_field_token(f, &at, &token, &len))
 		if (++n > SQ_GUARD_TOKENS || !is_token(token, len))
-			return bad(v, SQ_FAULT_BAD_REQUEST, "Connection is not a short list of names");
+			return bad(v, SQ_FAULT_BAD_REQUEST,
+				   "Connection is not a short list of names");
 	return SQ_FAULT_NONE;
 }
 
@@ -217,7 +219,8 @@ static enum sq_fault check_field(struct sq_field *f, struct sq_guard_verdict *v)
 	if (!is_value(f->value, f->value_len))
 		return bad(v, SQ_FAULT_BAD_REQUEST, "a header's value has a control character");
 	if (sq_field_is_alias(f->name, f->name_len))
-		return bad(v, SQ_FAULT_BAD_REQUEST, "a header's name imitates one with a meaning here");
+		return bad(v, SQ_FAULT_BAD_REQUEST,
+			   "a header's name imitates one with a meaning here");
 	f->kind = sq_field_kind(f->name, f->name_len);
 	switch (f->kind) {
 	case SQ_FIELD_CONTENT_LENGTH:

@@ -1,7 +1,7 @@
 /*
  * The request guard: what a request's head must be before anything of it is believed. Pure: it sees
- * pointers and lengths, and says NONE or a fault with its reason. What it refuses is answered 4xx and
- * the connection closes, so that nothing behind it is ever read as another request.
+ * pointers and lengths, and says NONE or a fault with its reason. What it refuses is answered 4xx
+ * and the connection closes, so that nothing behind it is ever read as another request.
  *
  * The rules are those of RFC 9110 and 9112, at their strictest, since two readers that differ about
  * one request are what smuggling is made of; beyond them, what nginx and HAProxy refuse by default.
@@ -41,12 +41,12 @@ struct sq_guard_verdict {
 void sq_guard_check(const struct sq_guard_head *head, struct sq_guard_verdict *out);
 
 /*
- * The second half, for libmicrohttpd 0.9, whose parser forgives what it must not and leaves no word of
- * it: bare LF, NUL, obs-fold, blanks around the request line's parts. But it parses in place: method,
- * target, version, names and values point into the bytes as they came, and only ends are overwritten
- * with NUL. So the gaps between them tell: a line ends with the two bytes that were CR LF, no more
- * and no less. A NUL cut its field short, which leaves a gap too wide; a folded line was moved
- * elsewhere. Returns NULL, or what is wrong. Reads only bytes between the pointers.
+ * The second half, for libmicrohttpd 0.9, whose parser forgives what it must not and leaves no word
+ * of it: bare LF, NUL, obs-fold, blanks around the request line's parts. But it parses in place:
+ * method, target, version, names and values point into the bytes as they came, and only ends are
+ * overwritten with NUL. So the gaps between them tell: a line ends with the two bytes that were CR
+ * LF, no more and no less. A NUL cut its field short, which leaves a gap too wide; a folded line
+ * was moved elsewhere. Returns NULL, or what is wrong. Reads only bytes between the pointers.
  */
 struct sq_guard_place {
 	const char *method;

@@ -48,9 +48,9 @@ static bool bearer(const struct sq_field *f, const char **key, size_t *len)
 }
 
 /*
- * X-Api-Key is ours; without it, so is a bearer token; with it, Authorization is the function's. The
- * credential's field is marked as not to be handed on. Where no tenants are configured, nothing is a
- * credential of ours. NULL: none; *twice: more than one.
+ * X-Api-Key is ours; without it, so is a bearer token; with it, Authorization is the function's.
+ * The credential's field is marked as not to be handed on. Where no tenants are configured, nothing
+ * is a credential of ours. NULL: none; *twice: more than one.
  */
 static struct sq_field *credential(struct sq_field *fields, size_t n, const char **key, size_t *len,
 				   bool *twice)
@@ -184,7 +184,8 @@ static const struct sq_field *find(const struct sq_field *fields, size_t n, enum
 }
 
 /* RFC 7239's predecessors: each proxy adds the address it sees at the end. */
-static char *put_forwarded_for(char *p, const struct conn *c, const struct sq_field *fields, size_t n)
+static char *put_forwarded_for(char *p, const struct conn *c, const struct sq_field *fields,
+			       size_t n)
 {
 	p = put(p, "X-Forwarded-For: ", 17);
 	for (size_t i = 0; i < n; i++) {
@@ -222,10 +223,9 @@ static char *put_trace(char *p, struct conn *c, const struct sq_field *fields, s
 {
 	const struct sq_field *in = find(fields, n, SQ_FIELD_TRACEPARENT);
 	struct sq_random *random = sq_home_random(c->front->home);
-	struct sq_id trace = {sq_random_next(random), sq_random_next(random)};
 	char out[SQ_TRACEPARENT];
 
-	sq_traceparent(out, in ? in->value : NULL, in ? sq_field_trimmed(in) : 0, trace, random);
+	sq_traceparent(out, in ? in->value : NULL, in ? sq_field_trimmed(in) : 0, c->rq.id, random);
 	return put_field(p, "traceparent", 11, out, sizeof(out) - 1);
 }
 
@@ -250,6 +250,7 @@ int head_build(struct conn *c, const struct sq_field *host, const struct sq_fiel
 	if (rq->json_input)
 		p = put(p, "Content-Type: application/json\r\n", 32);
 	p = put_forwarded(p, c, host, fields, n);
+	rq->id = sq_home_id(c->front->home);
 	p = put_trace(p, c, fields, n);
 	rq->headers_len = (size_t)(p - rq->headers);
 	return 0;

@@ -60,5 +60,6 @@ int sq_front_listen(const char *address, bool reuseport, struct sq_error *e)
 		a.family = AF_INET;
 		fd = open_socket(&a, reuseport);
 	}
-	return fd < 0 ? sq_error_set(e, -fd, "cannot listen at %s: %s", address, strerror(-fd)) : fd;
+	return fd < 0 ? sq_error_set(e, -fd, "cannot listen at %s: %s", address, strerror(-fd))
+		      : fd;
 }

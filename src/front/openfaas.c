@@ -2,7 +2,8 @@
  * The dialect of the OpenFaaS gateway:
  *
  *	ANY /function/NAME[/path][?query]         the function's answer
- *	ANY /async-function/NAME[/path][?query]   202 with X-Call-Id; the result is kept, see /v1/runs
+ *	ANY /async-function/NAME[/path][?query]   202 with X-Call-Id; the result is kept, see
+ *	/v1/runs
  */
 #include "front/conn.h"
 

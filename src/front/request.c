@@ -186,7 +186,8 @@ static bool must_close(enum sq_fault fault)
 	       fault == SQ_FAULT_EXPECTATION || fault == SQ_FAULT_CONNECTIONS;
 }
 
-/* With a body still to come, the answer must be the connection's end; else it can wait for the end. */
+/* With a body still to come, the answer must be the connection's end; else it can wait for the end.
+ */
 static void refuse_head(struct conn *c, enum sq_fault fault)
 {
 	struct request *rq = &c->rq;
@@ -213,7 +214,8 @@ void request_head(struct conn *c, const char *method, const char *version)
 	sq_home_count(c->front->home, SQ_COUNT_REQUESTS, 1);
 	if (c->surplus) {
 		fault = SQ_FAULT_CONNECTIONS;
-	} else if (!rq->path || !(rq->method = sq_arena_strndup(rq->arena, method, strlen(method)))) {
+	} else if (!rq->path ||
+		   !(rq->method = sq_arena_strndup(rq->arena, method, strlen(method)))) {
 		rq->close = true;
 		fault = SQ_FAULT_MEMORY;
 	} else {
@@ -304,6 +306,7 @@ void conn_call(struct conn *c)
 	struct request *rq = &c->rq;
 	bool waits = rq->trigger != SQ_TRIGGER_ASYNC;
 	struct sq_call call = {
+		.id = rq->id,
 		.arena = rq->arena,
 		.function = rq->function,
 		.tenant = rq->tenant,
@@ -334,7 +337,7 @@ void conn_call(struct conn *c)
 	rq->waits = waits;
 	rq->arena = NULL;
 	rq->body = NULL;
-	run = sq_engine_submit(c->front->home, &call, &fault, &rq->id);
+	run = sq_engine_submit(c->front->home, &call, &fault);
 	rq->run = run;
 	if (!run) {
 		rq->waits = false;

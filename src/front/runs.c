@@ -3,8 +3,8 @@
  *
  *	POST   /v1/runs {"chain": NAME, "input": ..., "wait": "30s"}   begins one
  *	GET    /v1/runs/ID                                             how it stands
- *	GET    /v1/runs/ID/result?wait=30s                             its answer; 202 while there is none
- *	DELETE /v1/runs/ID                                             cancels it
+ *	GET    /v1/runs/ID/result?wait=30s                             its answer; 202 while there
+ *	is none DELETE /v1/runs/ID                                             cancels it
  *
  * A run of another tenant is one that does not exist.
  */
@@ -67,6 +67,7 @@ static void ask(struct conn *c, enum sq_ask_kind kind, struct sq_id id, int64_t 
 	}
 	a->c = c;
 	a->show = show;
+	c->rq.id = id; /* what an error speaks of */
 	memcpy(a->tenant, c->rq.tenant, len);
 	a->ask.kind = kind;
 	a->ask.id = id;
@@ -113,8 +114,8 @@ static json_t *view_json(const struct sq_run_view *v)
 {
 	char hex[SQ_ID_HEX];
 	json_t *node = json_pack("{s:s, s:o, s:o, s:i}", "state", v->state, "started",
-				 show_time(v->started_wall_ns), "ended", show_time(v->ended_wall_ns),
-				 "attempts", (int)v->attempts);
+				 show_time(v->started_wall_ns), "ended",
+				 show_time(v->ended_wall_ns), "attempts", (int)v->attempts);
 
 	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:o*, s:{s:o}}", "id",
 			 sq_id_show(hex, v->id), "chain", v->chain, "state", v->state, "trigger",

@@ -1,11 +1,12 @@
 /*
- * The HTTP server of one loop, made of libmicrohttpd daemons (ports), one per listening address. The
- * library parses and writes HTTP; when it runs, what it may believe, how long things may take and who
- * gets in is decided here.
+ * The HTTP server of one loop, made of libmicrohttpd daemons (ports), one per listening address.
+ * The library parses and writes HTTP; when it runs, what it may believe, how long things may take
+ * and who gets in is decided here.
  *
- * A port has no thread. Its epoll descriptor lies in our loop's epoll; when it is readable, or when a
- * connection was resumed, the port is run once at the end of the turn (MHD_run), whatever the number
- * of reasons. As it has no timeouts of its own, MHD_get_timeout says only "again at once" or nothing.
+ * A port has no thread. Its epoll descriptor lies in our loop's epoll; when it is readable, or when
+ * a connection was resumed, the port is run once at the end of the turn (MHD_run), whatever the
+ * number of reasons. As it has no timeouts of its own, MHD_get_timeout says only "again at once" or
+ * nothing.
  *
  * The way of a request, by callbacks of the library:
  *
@@ -21,20 +22,23 @@
  *   closed      notify, CLOSED: the struct conn goes, or lingers
  *
  * Who frees what: the library frees MHD_Connection and queued responses; a response holds one count
- * of the blob it shows. The struct conn is ours and outlives each request; the request's arena passes
- * to the run at submit. The run outlives the response, since request_end comes before its end.
+ * of the blob it shows. The struct conn is ours and outlives each request; the request's arena
+ * passes to the run at submit. The run outlives the response, since request_end comes before its
+ * end.
  *
  * Traps of 0.9.75, each met here or tested:
  *  - A response may be queued from the first or the last call only; from the first it closes the
  *    connection. Between them (body too large) the answer goes past the library: conn_say.
- *  - Its sockets are edge-triggered, and a short read counts as "nothing more": an end that came with
- *    the data is not noticed. Hence the looks and watches of conn.c.
+ *  - Its sockets are edge-triggered, and a short read counts as "nothing more": an end that came
+ *    with the data is not noticed. Hence the looks and watches of conn.c.
  *  - Suspended connections see no timeout and no hang-up, and MHD_stop_daemon aborts with any left.
  *    Resuming only sets a flag with external polling: the port must be run. Then it walks the list
  *    of all that are suspended, so resumptions are worth batching.
  *  - What a resumed connection does first is recv: a client's half-close ends it there.
- *  - At MHD_OPTION_CONNECTION_LIMIT it stops accepting, silently. So that limit is out of reach, and
- *    ours is kept here, with a 503.
+ *  - At MHD_OPTION_CONNECTION_LIMIT it stops accepting, silently. So that limit is out of reach,
+ *    and ours is kept here, with a 503.
+ *  - Out of descriptors it stops accepting until it has closed one of its own connections; and then
+ *    it begins again only when it is run once more.
  *  - A dup of a connection's socket is safe at CLOSED only because it takes the socket out of its
  *    epoll before it closes it.
  *  - It answers what it cannot parse in HTML, or (no blank in the first line) not at all.
@@ -114,12 +118,15 @@ static void notify_connection(void *cls, struct MHD_Connection *mhd, void **cont
 	struct conn *c = *context;
 
 	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		if (p->starved)
+			port_run_soon(p);
 		atomic_fetch_sub_explicit(&open_connections, 1, memory_order_relaxed);
 		if (c)
 			conn_closed(c);
 		*context = NULL;
 		return;
 	}
+	p->starved = false;
 	c = calloc(1, sizeof(*c));
 	*context = c;
 	if (!c) {
@@ -219,18 +226,19 @@ static void completed(void *cls, struct MHD_Connection *mhd, void **context,
 static void library_log(void *cls, const char *fmt, va_list va)
 {
 	struct port *p = cls;
+	bool starved = strncmp(fmt, "Hit process or system resource limit", 36) == 0;
 	char line[256], quoted[512];
 
+	p->starved |= starved;
 	if (strncmp(fmt, "Error processing request", 24) == 0) {
 		sq_home_count(p->front->home, SQ_COUNT_REFUSED_GUARD, 1);
 		return;
 	}
-	if (strncmp(fmt, "Hit process or system resource limit", 36) != 0 &&
-	    !sq_log_enabled(SQ_LOG_DEBUG))
+	if (!starved && !sq_log_enabled(SQ_LOG_DEBUG))
 		return;
 	vsnprintf(line, sizeof(line), fmt, va);
 	line[strcspn(line, "\n")] = '\0';
-	sq_log_limited(fmt[0] == 'H' ? SQ_LOG_ERROR : SQ_LOG_DEBUG, "http-library", "says=%s",
+	sq_log_limited(starved ? SQ_LOG_ERROR : SQ_LOG_DEBUG, "http-library", "says=%s",
 		       sq_log_quote(quoted, sizeof(quoted), line));
 }
 
@@ -243,17 +251,19 @@ void port_run_soon(struct port *p)
 }
 
 /*
- * MHD_get_timeout tells whether the library has left something to do: always so while a connection is
- * parked. Then our own states tell: is nothing being read or sent, only the parked ones are left. If
- * something is, but comes no further for want of the client, that would be turning in circles: after
- * a few turns the parked are suspended, and nothing is parked until it is clear again.
+ * MHD_get_timeout tells whether the library has left something to do: always so while a connection
+ * is parked. Then our own states tell: is nothing being read or sent, only the parked ones are
+ * left. If something is, but comes no further for want of the client, that would be turning in
+ * circles: after a few turns the parked are suspended, and nothing is parked until it is clear
+ * again.
  */
 static bool has_left_something(struct port *p)
 {
 	struct sq_front *f = p->front;
 	MHD_UNSIGNED_LONG_LONG ms;
 
-	if (f->counts[CONN_BODY] + f->counts[CONN_UPLOAD] + f->counts[CONN_SEND] + f->open_heads == 0)
+	if (f->counts[CONN_BODY] + f->counts[CONN_UPLOAD] + f->counts[CONN_SEND] + f->open_heads ==
+	    0)
 		f->spins = 0;
 	else if (f->parked > 0)
 		f->spins++;
@@ -290,6 +300,7 @@ static int port_open(struct port *p, struct sq_front *f, int fd, struct sq_error
 	p->listen_fd = fd;
 	p->run.fn = run_port;
 	p->watch = (struct sq_watch){.fn = port_readable, .fd = -1};
+	/* clang-format off */
 	p->mhd = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
 				  NULL, NULL, handler, p,
 				  MHD_OPTION_EXTERNAL_LOGGER, library_log, p,
@@ -303,6 +314,7 @@ static int port_open(struct port *p, struct sq_front *f, int fd, struct sq_error
 				  MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, p,
 				  MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
 				  MHD_OPTION_END);
+	/* clang-format on */
 	if (!p->mhd) {
 		close(fd);
 		p->listen_fd = -1;

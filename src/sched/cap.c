@@ -10,8 +10,8 @@
 #define BURST_MAX 1000000
 
 /*
- * A grant of a RATE moves tat one interval on; there is room while tat is no more than the slack ahead
- * of the clock. A new limit scales what tat is ahead: it is a number of grants, not a time.
+ * A grant of a RATE moves tat one interval on; there is room while tat is no more than the slack
+ * ahead of the clock. A new limit scales what tat is ahead: it is a number of grants, not a time.
  */
 static void set_interval(struct sq_cap *c)
 {

@@ -62,8 +62,7 @@ static uint64_t flow_hash(const struct sq_sched *s, const struct sq_flow_key *ke
 static bool flow_is(const struct sq_flow *f, const struct sq_flow_key *key)
 {
 	return f->key.class == key->class && f->key.order == key->order &&
-	       f->key.share_kind == key->share_kind &&
-	       f->key.running_first == key->running_first &&
+	       f->key.share_kind == key->share_kind && f->key.running_first == key->running_first &&
 	       strcmp(f->key.share, share_of(key)) == 0;
 }
 
@@ -118,7 +117,7 @@ void sq_flow_put(struct sq_flow *f)
 
 static uint64_t lane_hash(const struct sq_flow *f, const struct sq_capset *set, enum sq_queue queue)
 {
-	const uint64_t fields[] = {(uintptr_t)f,   queue,	       set->placement, set->n_all,
+	const uint64_t fields[] = {(uintptr_t)f,   queue,        set->placement, set->n_all,
 				   set->n_running, set->n_queue, set->n_any};
 	uint64_t hash = XXH3_64bits_withSeed(fields, sizeof(fields), f->sched->conf.seed);
 

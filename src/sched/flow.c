@@ -1,7 +1,7 @@
 /* Virtual time: classes, the order of flows, entering, charging, learning what functions cost. */
 #include "sched/core.h"
 
-#define COST_UNKNOWN_NS 100000000 /* when nothing at all is known */
+#define COST_UNKNOWN_NS 100000000      /* when nothing at all is known */
 #define COST_MAX_NS (INT64_C(1) << 50) /* 13 days; << SQ_VT_FRACTION still fits */
 #define EWMA 8
 

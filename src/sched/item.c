@@ -1,4 +1,7 @@
-/* Items: into a lane, out of it, from one to another; one function moves them, the state tells where. */
+/*
+ * Items: into a lane, out of it, from one to another; one function moves them, the state tells
+ * where.
+ */
 #include "sched/core.h"
 
 #include <assert.h>
@@ -32,7 +35,9 @@ static void count_out_of_queue(struct sq_lane *l)
 
 /* ---- the two movements ---- */
 
-/* The flow of l has one more; call before the item is in l, so that an entry sees the others only. */
+/*
+ * The flow of l has one more; call before the item is in l, so that an entry sees the others only.
+ */
 static void flow_gains(struct sq_lane *l)
 {
 	if (l->flow->waiting++ == 0)

@@ -170,8 +170,8 @@ void sq_lane_park(struct sq_lane *l, struct sq_link *at)
 
 /*
  * The key changes only while the lane is off the heaps that compare it, except that READY stands in
- * one heap of each kind, where an update is enough: parked at several caps, two elements of one heap
- * would change at once.
+ * one heap of each kind, where an update is enough: parked at several caps, two elements of one
+ * heap would change at once.
  */
 void sq_lane_refresh(struct sq_lane *l)
 {

@@ -1,69 +1,75 @@
 /*
- * The decision: which waiting item gets the next seat. DESIGN.md ("sched: how a decision is made") has
- * the rules; this says how they are kept in O(log n), and what was decided where the rules leave a
- * choice. tests/sim/reference.c decides the same by scanning everything.
+ * The decision: which waiting item gets the next seat. DESIGN.md ("sched: how a decision is made")
+ * has the rules; this says how they are kept in O(log n), and what was decided where the rules
+ * leave a choice. tests/sim/reference.c decides the same by scanning everything.
  *
  * Who is where. The state is the place, and one function moves each thing:
  *
- *   item   OFF       nowhere                                              sq_item_wait, sq_item_leave
- *          WAITING   in its lane: the line by arrival, unless FIFO also by key
- *          HELD      nowhere: a cursor with `parallel` in flight; completing one brings it back
- *          EXPIRED   on sched->expired, until sq_sched_expire hands it over
- *   lane   OUT       no items, or in the hands of a decision              sq_lane_out, _park, _refresh
- *          READY     in flow->ready, and the flow in class->flows
- *          PARKED    its links are in the waits of one cap, or of all candidates of its any-of group
- *   cap    closed    no room; nobody looks at its waiters
- *          open      room; its gates that have waiters are in class->open sq_cap_settle
+ *   item  OFF      nowhere
+ *         WAITING  in its lane: the line by arrival and, unless FIFO, the heap by key
+ *         HELD     nowhere: a cursor with `parallel` in flight; completing one brings it back
+ *         EXPIRED  on sched->expired, until sq_sched_expire hands it over
+ *   lane  OUT      nowhere: without items, or in the hands of a decision
+ *         READY    in flow->ready, and so the flow in class->flows
+ *         PARKED   its links are in the waits of one cap, or of all candidates of its any-of group
+ *   cap   closed   nobody looks at its waiters
+ *         open     it has room: its gates that have waiters are in class->open
  *
- * How waiting is built. A cap has a gate per class; a gate has a heap of waits, one per flow, by vt; a
- * wait has a heap of that flow's lanes, by the flow's order. So when a flow is charged, one key per cap
- * at which it waits is out of date, not one per lane: 10,000 lanes of one flow at one cap cost as much
- * as one. vt never falls, so a stale key is a lower bound: it is made true when it comes to the top.
- * Waits and gates are made with the lane, so that a decision allocates nothing; grants are made with
- * the limit of the pool.
+ * Items are moved by sq_item_wait and sq_item_leave, lanes by sq_lane_out, sq_lane_park and
+ * sq_lane_refresh, caps by sq_cap_settle.
  *
- * What wakes whom. Nothing is woken when room returns: the gates of the cap open, and that is all. A
- * decision compares the best ready lane with the best waiter of the open gates, and tries the better of
- * the two. If it is turned away it parks (or parks elsewhere) and the next best is tried: an open gate
- * keeps offering its waiters for as long as the cap has room. That is the baton of rule WAKE, which so
- * cannot be dropped: neither a cancel between wake and take, nor a charge that changes who is best,
- * leaves a unit of room without its taker, and a lane is woken only to be tried at once.
+ * How waiting is built. A cap has a gate per class; a gate has a heap of waits, one per flow, by
+ * vt; a wait has a heap of that flow's lanes, by the flow's order. So when a flow is charged, one
+ * key per cap at which it waits is out of date, not one per lane: 10,000 lanes of one flow at one
+ * cap cost as much as one. vt never falls, so a stale key is a lower bound: it is made true when it
+ * comes to the top. Waits and gates are made with the lane, so that a decision allocates nothing;
+ * grants are made with the limit of the pool.
  *
- * Who may unlink. Anyone who holds the lock: sq_item_leave takes an item out of any state, and the lane
- * follows in sq_lane_refresh. A lane's key (head, oldest) is copied from its items and changes there
- * only, while the lane is off the heaps that compare it. Where heaps nest, changes go inside out: lanes,
- * wait, gate; ready, flow.
+ * What wakes whom. Nothing is woken when room returns: the gates of the cap open, and that is all.
+ * A decision compares the best ready lane with the best waiter of the open gates, and tries the
+ * better of the two. If it is turned away it parks (or parks elsewhere) and the next best is tried:
+ * an open gate keeps offering its waiters for as long as the cap has room. That is the baton of
+ * rule WAKE, which so cannot be dropped: neither a cancel between wake and take, nor a charge that
+ * changes who is best, leaves a unit of room without its taker, and a lane is woken only to be
+ * tried at once.
  *
- * Time passes only at decisions: sq_sched_take first expires items, opens rates, charges long runners
- * again and lets raised caps' waiters go (catch_up), each step a move of the budget like parking. With
- * no budget left it says `again` having decided nothing.
+ * Who may unlink. Anyone who holds the lock: sq_item_leave takes an item out of any state, and the
+ * lane follows in sq_lane_refresh. A lane's key (head, oldest) is copied from its items and changes
+ * there only, while the lane is off the heaps that compare it. Where heaps nest, changes go inside
+ * out: lanes, wait, gate; ready, flow.
+ *
+ * Time passes only at decisions: sq_sched_take first expires items, opens rates, charges long
+ * runners again and lets raised caps' waiters go (catch_up), each step a move of the budget like
+ * parking. With no budget left it says `again` having decided nothing.
  *
  * Decided where the rules leave a choice:
  *
- *   order     Classes; then lanes that `running-first: class` puts before vt; then vt; then the flow
- *             that became backlogged first; then the flow's order (CRQ before PQ unless `never`, head
- *             key, arrival). running-first is part of what a flow is.
+ *   order     Classes; then lanes that `running-first: class` puts before vt; then vt; then the
+ *             flow that became backlogged first; then the flow's order (CRQ before PQ unless
+ *             `never`, head key, arrival). running-first is part of what a flow is.
  *   waiting   A lane waits where it was last turned away, until there is room and its turn comes.
  *   V         The greatest vt at any grant, before the charge.
  *   ENTER     The "least vt among those" is the vt of the cap's best waiter; of an any-of group the
- *             least over the candidates. A lane moved or a cursor back from HELD enters like any other.
- *   credit    What a flow really used is vt - credit; every lift (ENTER, RAISE) is of that too, or an
- *             estimate once too high would be idle time that earns.
- *   RAISE     "No waiters remain": the new room is enough for all lanes that wait there. They are let go
- *             at the next decision. est is that of their first candidate.
- *   AGE       The aged FIFO is the order of the instants at which the lanes' oldest items had waited
- *             max-wait; parked lanes are in it too, found through open caps like waiters. An item
- *             granted by age is its lane's oldest, whatever the order. When none of the aged has room
- *             the turn is an ordinary one, and the next is 16 grants later.
- *   CHARGE    estimates are of the chosen backend. A runner that outlasts several doublings between two
- *             decisions is charged them all at the next one.
- *   limits    A cap has a limit per source and the least holds. Moved grants (a reload) are counted even
- *             beyond a limit: they are in flight. A rate's backlog survives a new rate as a number of
- *             grants.
- *   memory    Empty lanes nobody refers to are kept (4,096, the longest idle go first) and with them
- *             their flows' vt; a flow that is forgotten comes back at V with nothing owed.
- *   nested    (next issue) run in their parent's flow: lanes of that flow, with a cap of their own for
- *             `borrow` in place of the pool, which is why the pool is looked up and not a member.
+ *             least over the candidates. A lane moved or a cursor back from HELD enters like any
+ *             other.
+ *   credit    What a flow really used is vt - credit; every lift (ENTER, RAISE) is of that too, or
+ *             an estimate once too high would be idle time that earns.
+ *   RAISE     "No waiters remain": the new room is enough for all lanes that wait there. They are
+ *             let go at the next decision. est is that of their first candidate.
+ *   AGE       The aged FIFO is the order of the instants at which the lanes' oldest items had
+ *             waited max-wait; parked lanes are in it too, found through open caps like waiters. An
+ *             item granted by age is its lane's oldest, whatever the order. When none of the aged
+ *             has room the turn is an ordinary one, and the next is 16 grants later.
+ *   CHARGE    estimates are of the chosen backend. A runner that outlasts several doublings between
+ *             two decisions is charged them all at the next one.
+ *   limits    A cap has a limit per source and the least holds. Moved grants (a reload) are counted
+ *             even beyond a limit: they are in flight. A rate's backlog survives a new rate as a
+ *             number of grants.
+ *   memory    Empty lanes nobody refers to are kept (4,096, the longest idle go first) and with
+ *             them their flows' vt; a flow that is forgotten comes back at V with nothing owed.
+ *   nested    (next issue) run in their parent's flow: lanes of that flow, with a cap of their own
+ *             for `borrow` in place of the pool, which is why the pool is looked up and not a
+ *             member.
  */
 #include "sched/core.h"
 
@@ -72,7 +78,9 @@
 
 /* ---- choosing ---- */
 
-/* The lane whose oldest item has waited longest beyond its time; blocked ones are met on the way. */
+/*
+ * The lane whose oldest item has waited longest beyond its time; blocked ones are met on the way.
+ */
 static struct sq_lane *aged_best(struct sq_sched *s)
 {
 	struct sq_lane *ready = sq_heap_entry(sq_heap_top(&s->aged), struct sq_lane, by_due);
@@ -118,7 +126,9 @@ static struct sq_lane *best_lane(struct sq_sched *s, bool *aged)
 
 /* ---- granting ---- */
 
-/* All at once; the caller has seen that each has room. Returns the chosen backend's link, or NULL. */
+/*
+ * All at once; the caller has seen that each has room. Returns the chosen backend's link, or NULL.
+ */
 static struct sq_link *take_caps(struct sq_sched *s, struct sq_lane *l)
 {
 	struct sq_link *chosen = sq_lane_candidate(l);
@@ -291,13 +301,16 @@ void sq_sched_run_move(struct sq_sched *s, struct sq_lane *from, struct sq_lane 
 
 int64_t sq_sched_timer(struct sq_sched *s)
 {
-	const struct sq_item *i = sq_heap_entry(sq_heap_top(&s->expiring), struct sq_item, by_expiry);
-	const struct sq_cap *c = sq_heap_entry(sq_heap_top(&s->rates), struct sq_cap, by_time);
-	int64_t at = i ? i->expires_ns : SQ_SCHED_NEVER;
+	struct sq_heap_node *item = sq_heap_top(&s->expiring), *rate = sq_heap_top(&s->rates);
+	int64_t at = SQ_SCHED_NEVER, ready = SQ_SCHED_NEVER;
 
 	if (!cds_list_empty(&s->expired))
 		return s->now;
-	return c && c->ready_ns < at ? c->ready_ns : at;
+	if (item)
+		at = sq_heap_entry(item, struct sq_item, by_expiry)->expires_ns;
+	if (rate)
+		ready = sq_heap_entry(rate, struct sq_cap, by_time)->ready_ns;
+	return ready < at ? ready : at;
 }
 
 /* ---- birth and death ---- */

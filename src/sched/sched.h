@@ -1,7 +1,8 @@
 /*
- * The scheduler: which waiting invocation gets the next seat. Pure and deterministic: no threads, no
- * I/O, no clock; `now` is monotonic nanoseconds from the caller and never goes back. The engine holds
- * ONE mutex around every call. Nothing here logs or calls back. The essay is in sched.c.
+ * The scheduler: which waiting invocation gets the next seat. Pure and deterministic: no threads,
+ * no I/O, no clock. `now` is monotonic nanoseconds from the caller; callers may be a little out of
+ * order among themselves, the latest counts. The engine holds ONE mutex around every call. Nothing
+ * here logs or calls back. The essay is in sched.c.
  */
 #ifndef SQ_SCHED_SCHED_H
 #define SQ_SCHED_SCHED_H
@@ -29,7 +30,7 @@ struct sq_sched_conf {
 	uint32_t age_every;  /* every so many grants one goes to the aged; 16 */
 	uint32_t max_moves;  /* lanes parked, woken, re-charged... per call; 64 */
 	uint32_t idle_lanes; /* empty lanes without references kept for their next item; 4,096 */
-	uint64_t seed;	     /* of the hash tables, against made-up collisions; decides nothing */
+	uint64_t seed;       /* of the hash tables, against made-up collisions; decides nothing */
 };
 struct sq_sched *sq_sched_new(const struct sq_sched_conf *conf); /* NULL: no memory */
 /* Asserts that nothing is queued or in flight. Caps and lanes of the caller must have been put. */
@@ -40,13 +41,13 @@ void sq_sched_free(struct sq_sched *s);
 enum sq_cap_kind {
 	SQ_CAP_SEATS,   /* functions in flight: taken at the grant, returned by complete */
 	SQ_CAP_RATE,    /* grants per time: taken at the grant, returns by timer */
-	SQ_CAP_RUNNING, /* started runs: taken at the grant of a PQ item, returned by sq_sched_run_end */
-	SQ_CAP_QUEUE,   /* waiting PQ items: taken by enqueue, returned when the item leaves the queue */
+	SQ_CAP_RUNNING, /* started runs: taken at the grant of a PQ item, returned by run_end */
+	SQ_CAP_QUEUE,   /* waiting PQ items: taken by enqueue, returned when it leaves the queue */
 };
 
 /*
- * A limit per source; the least holds, so that a pause survives a reload. SQ_NO_LIMIT withdraws one.
- * A reload changes what the settings say.
+ * A limit per source; the least holds, so that a pause survives a reload. SQ_NO_LIMIT withdraws
+ * one. A reload changes what the settings say.
  */
 enum sq_source {
 	SQ_SOURCE_SETTINGS,
@@ -64,8 +65,8 @@ struct sq_cap_conf {
 };
 /* One reference, the caller's. NULL: no memory. */
 struct sq_cap *sq_cap_new(struct sq_sched *s, const struct sq_cap_conf *conf);
-struct sq_cap *sq_cap_ref(struct sq_cap *c); /* returns c */
-void sq_cap_put(struct sq_cap *c);	     /* NULL is fine */
+struct sq_cap *sq_cap_ref(struct sq_cap *c);      /* returns c */
+void sq_cap_put(struct sq_cap *c);                /* NULL is fine */
 struct sq_cap *sq_sched_pool(struct sq_sched *s); /* borrowed; a SEATS cap */
 
 /*
@@ -86,12 +87,12 @@ bool sq_cap_has_room(const struct sq_cap *c, int64_t now);
 #define SQ_COST_SLOTS 8
 
 /*
- * What a function costs. The caller's, one per function, zeroed at first; must outlive the items and
- * grants that point to it. Backends beyond SQ_COST_SLOTS share slots.
+ * What a function costs. The caller's, one per function, zeroed at first; must outlive the items
+ * and grants that point to it. Backends beyond SQ_COST_SLOTS share slots.
  */
 struct sq_cost {
-	int64_t expected_ns;		/* as the chain says; 0: not said */
-	int64_t mean_ns[SQ_COST_SLOTS]; /* learnt (EWMA, 1/8) by backend % SQ_COST_SLOTS; 0: not yet */
+	int64_t expected_ns;            /* as the chain says; 0: not said */
+	int64_t mean_ns[SQ_COST_SLOTS]; /* learnt (EWMA, 1/8), by backend; 0: not yet */
 };
 
 /* ---- lanes ---- */
@@ -109,21 +110,21 @@ enum sq_placement {
 
 /* What shares. Equal keys are one flow. */
 struct sq_flow_key {
-	int class;			   /* SQ_CLASS_MIN..SQ_CLASS_MAX, higher first */
-	uint8_t order;			   /* SQ_FIFO: by arrival; others: by the items' keys */
-	uint8_t share_kind;		   /* 0: none; else the caller's numbering */
+	int class;                          /* SQ_CLASS_MIN..SQ_CLASS_MAX, higher first */
+	uint8_t order;                      /* SQ_FIFO: by arrival; others: by the items' keys */
+	uint8_t share_kind;                 /* 0: none; else the caller's numbering */
 	enum sq_running_rule running_first; /* started runs first in the flow, the class, nowhere */
-	const char *share;		   /* the value; NULL or "" for none; copied */
+	const char *share;                  /* the value; NULL or "" for none; copied */
 };
 
 struct sq_candidate {
 	struct sq_cap *cap; /* the backend's seats */
-	int backend;	    /* >= 0; the caller's number, handed back in the grant */
+	int backend;        /* >= 0; the caller's number, handed back in the grant */
 };
 
 /*
- * Borrowed; the lane takes its own references. A cap stands in a set once (asserted). Checked in this
- * order: all, running, any. running and queue count for PQ lanes only.
+ * Borrowed; the lane takes its own references. A cap stands in a set once (asserted). Checked in
+ * this order: all, running, any. running and queue count for PQ lanes only.
  */
 struct sq_capset {
 	struct sq_cap *const *all; /* SEATS and RATE */
@@ -141,7 +142,7 @@ struct sq_capset {
 struct sq_lane *sq_lane_get(struct sq_sched *s, const struct sq_flow_key *key,
 			    const struct sq_capset *set, enum sq_queue queue);
 struct sq_lane *sq_lane_ref(struct sq_lane *l); /* returns l */
-void sq_lane_put(struct sq_lane *l);		/* items and grants hold references of their own */
+void sq_lane_put(struct sq_lane *l);            /* items and grants hold references of their own */
 enum sq_queue sq_lane_queue(const struct sq_lane *l);
 /* Frees up to n idle lanes (and so the caps only they hold), after a reload; how many it freed. */
 size_t sq_sched_forget(struct sq_sched *s, size_t n);
@@ -150,24 +151,24 @@ size_t sq_sched_forget(struct sq_sched *s, size_t n);
 
 /* The state is the list the item is on. */
 enum sq_item_state {
-	SQ_ITEM_OFF,	 /* none; it may be freed when nothing of it is in flight */
+	SQ_ITEM_OFF,     /* none; it may be freed when nothing of it is in flight */
 	SQ_ITEM_WAITING, /* its lane's line */
-	SQ_ITEM_HELD,	 /* none: a foreach cursor with `parallel` in flight; completing brings it back */
+	SQ_ITEM_HELD,    /* none: a cursor with `parallel` in flight; completing brings it back */
 	SQ_ITEM_EXPIRED, /* sched's list of the expired, until sq_sched_expire hands it over */
 };
 
 /*
- * Embedded in the caller's object, zeroed at first. The memory must stay until sq_item_idle. The first
- * block is set by the caller before enqueue and not touched while it is queued or in flight.
+ * Embedded in the caller's object, zeroed at first. The memory must stay until sq_item_idle. The
+ * first block is set by the caller before enqueue and not touched while it is queued or in flight.
  */
 struct sq_item {
-	int64_t key;	     /* order within the lane, least first; FIFO: set by sched */
+	int64_t key;         /* order within the lane, least first; FIFO: set by sched */
 	int64_t expires_ns;  /* deadline or end of the wait limit; SQ_SCHED_NEVER */
 	int64_t max_wait_ns; /* then the lane is aged; 0: never */
 	struct sq_cost *cost;
 	uint32_t weight;   /* 1.. (0 counts as 1) */
-	uint32_t left;	   /* indexes still to grant: a plain item 1 (0 counts as 1) */
-	uint32_t next;	   /* the next index */
+	uint32_t left;     /* indexes still to grant: a plain item 1 (0 counts as 1) */
+	uint32_t next;     /* the next index */
 	uint32_t parallel; /* at most so many in flight; 0 counts as 1 */
 
 	/* sched's own; state, in_flight and arrived_ns may be read */
@@ -192,8 +193,8 @@ static inline bool sq_item_idle(const struct sq_item *i)
 int sq_sched_enqueue(struct sq_sched *s, struct sq_lane *l, struct sq_item *i, int64_t now,
 		     struct sq_cap **refused_by) __attribute__((warn_unused_result));
 /*
- * Takes the item out of wherever it is; no more of its indexes are granted. What is in flight goes on.
- * An item that is off is left alone.
+ * Takes the item out of wherever it is; no more of its indexes are granted. What is in flight goes
+ * on. An item that is off is left alone.
  */
 void sq_sched_cancel(struct sq_sched *s, struct sq_item *i);
 /*
@@ -202,23 +203,24 @@ void sq_sched_cancel(struct sq_sched *s, struct sq_item *i);
  */
 size_t sq_sched_expire(struct sq_sched *s, int64_t now, struct cds_list_head *list, size_t max);
 /*
- * A reload gives the item a new lane of the same queue and a new key; it keeps its arrival. QUEUE caps
- * that both lanes have keep their count, the others are counted even beyond their limit.
+ * A reload gives the item a new lane of the same queue and a new key; it keeps its arrival. QUEUE
+ * caps that both lanes have keep their count, the others are counted even beyond their limit.
  */
-void sq_sched_move(struct sq_sched *s, struct sq_item *i, struct sq_lane *to, int64_t key, int64_t now);
+void sq_sched_move(struct sq_sched *s, struct sq_item *i, struct sq_lane *to, int64_t key,
+		   int64_t now);
 
 /* ---- grants ---- */
 
 struct sq_grant {
 	struct sq_item *item;
 	uint32_t index; /* of a foreach; a plain item: its `next` at enqueue */
-	int backend;	/* of the any-of group; -1: the lane has none */
+	int backend;    /* of the any-of group; -1: the lane has none */
 	int64_t at_ns;
 	int64_t waited_ns; /* since the item arrived */
-	bool aged;	   /* by the ageing rule, not by order */
+	bool aged;         /* by the ageing rule, not by order */
 	/*
-	 * Whose caps are held. Of a PQ item the grant also starts a run, and the lane is then held (with
-	 * its RUNNING caps) until sq_sched_run_end(lane).
+	 * Whose caps are held. Of a PQ item the grant also starts a run, and the lane is then held
+	 * (with its RUNNING caps) until sq_sched_run_end(lane).
 	 */
 	struct sq_lane *lane;
 	void *data; /* the caller's */
@@ -233,13 +235,13 @@ struct sq_grant {
 };
 
 /*
- * The next grant, sched's until complete, or NULL. *again: the move budget ended before a decision was
- * found; unlock, lock and call again.
+ * The next grant, sched's until complete, or NULL. *again: the move budget ended before a decision
+ * was found; unlock, lock and call again.
  */
 struct sq_grant *sq_sched_take(struct sq_sched *s, int64_t now, bool *again);
 
-#define SQ_DONE_OVERRUN 1u   /* the seat is freed by the timeout: counted */
-#define SQ_DONE_UNLEARNT 2u  /* it never reached the function: its time says nothing of the cost */
+#define SQ_DONE_OVERRUN 1u  /* the seat is freed by the timeout: counted */
+#define SQ_DONE_UNLEARNT 2u /* it never reached the function: its time says nothing of the cost */
 
 /* The function ended. Frees the grant. A cursor that was held waits again. */
 void sq_sched_complete(struct sq_sched *s, struct sq_grant *g, unsigned how, int64_t now);
@@ -250,16 +252,18 @@ struct sq_grant *sq_sched_complete_take(struct sq_sched *s, struct sq_grant *g, 
 void sq_sched_run_end(struct sq_sched *s, struct sq_lane *l, int64_t now);
 
 /*
- * A reload: what is in flight (a started run) is counted in the caps of `to` and no longer in those of
- * its old lane; caps in both keep their count; limits do not matter. The charge stays with its flow.
+ * A reload: what is in flight (a started run) is counted in the caps of `to` and no longer in those
+ * of its old lane; caps in both keep their count; limits do not matter. The charge stays with its
+ * flow.
  */
 void sq_grant_move(struct sq_sched *s, struct sq_grant *g, struct sq_lane *to, int64_t now);
 void sq_sched_run_move(struct sq_sched *s, struct sq_lane *from, struct sq_lane *to, int64_t now);
 
 /*
- * The next time at which something changes by itself: an item expires (call sq_sched_expire) or a rate
- * has room again (call sq_sched_take). SQ_SCHED_NEVER: none. Long runners are charged at the next
- * decision, the first that could see it, and ageing makes nothing eligible: neither needs a timer.
+ * The next time at which something changes by itself: an item expires (call sq_sched_expire) or a
+ * rate has room again (call sq_sched_take). SQ_SCHED_NEVER: none. Long runners are charged at the
+ * next decision, the first that could see it, and ageing makes nothing eligible: neither needs a
+ * timer.
  */
 int64_t sq_sched_timer(struct sq_sched *s);
 
@@ -284,8 +288,8 @@ struct sq_lane_row {
 	enum sq_queue queue;
 	char share[SQ_ROW_NAME];
 	char parked_on[SQ_ROW_NAME]; /* a cap (of several candidates, the first); "": not parked */
-	uint64_t depth;		     /* items waiting */
-	int64_t oldest_ns;	     /* arrival of the oldest; SQ_SCHED_NEVER: none */
+	uint64_t depth;              /* items waiting */
+	int64_t oldest_ns;           /* arrival of the oldest; SQ_SCHED_NEVER: none */
 	int64_t vt_ns, credit_ns;    /* of the flow: seat time at weight 1 */
 };
 
@@ -294,7 +298,7 @@ struct sq_cap_row {
 	enum sq_cap_kind kind;
 	enum sq_source source; /* of the limit that holds */
 	uint32_t limit, used;
-	uint32_t burst;	  /* RATE */
+	uint32_t burst;   /* RATE */
 	uint32_t waiters; /* lanes parked here */
 };
 
@@ -305,8 +309,8 @@ struct sq_listed {
 };
 
 /*
- * A place in one of the lists, that stays good while the lock is released between two slices: it is an
- * entry itself. Rows that come or go meanwhile may be missed or not; none comes twice.
+ * A place in one of the lists, that stays good while the lock is released between two slices: it is
+ * an entry itself. Rows that come or go meanwhile may be missed or not; none comes twice.
  */
 struct sq_cursor {
 	struct sq_listed at;

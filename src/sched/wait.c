@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
-/* An entry settles for a lower bound when so many flows moved on since the gate was last looked at. */
+/*
+ * An entry settles for a lower bound when so many flows moved on since the gate was last looked at.
+ */
 #define LEAST_TRIES 64
 
 static struct sq_wait *gate_top(const struct sq_gate *g)
@@ -72,8 +74,8 @@ void sq_aged_place(struct sq_cap *c)
 }
 
 /*
- * Inside out: lanes, wait, gate. An emptied heap must be gone from the heap above before anything is
- * compared there, and a changed top moves it.
+ * Inside out: lanes, wait, gate. An emptied heap must be gone from the heap above before anything
+ * is compared there, and a changed top moves it.
  */
 static void place_wait(struct sq_wait *w)
 {

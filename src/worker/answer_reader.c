@@ -39,9 +39,7 @@ void sq_answer_reader_begin(struct sq_answer_reader *r, struct sq_answer *answer
 	r->head_request = is_head;
 	r->reason = NULL;
 	r->interim = 0;
-	r->head_bytes = 0;
-	r->held.len = 0;
-	r->headers_cap = 0;
+	r->head_bytes = r->headers_cap = r->held.len = 0;
 	answer->headers = NULL;
 	answer->status = 0;
 	begin_head(r);

@@ -44,13 +44,15 @@ struct interest {
 	curl_socket_t fd; /* libcurl's own */
 };
 
+SLIST_HEAD(handle_list, sq_handle);
+
 struct sq_dialer {
 	struct sq_loop *loop;
 	CURLM *multi;
 	CURLU *url;
 	struct sq_dial_conf conf;
 	struct sq_timer timer;
-	SLIST_HEAD(, sq_handle) spares;
+	struct handle_list spares;
 	unsigned n_spares;
 };
 

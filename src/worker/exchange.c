@@ -68,13 +68,15 @@ struct exchange {
 	char detail[200];
 };
 
+SLIST_HEAD(exchange_list, exchange);
+
 struct sq_http_port {
 	struct sq_backend *backend;
 	struct sq_home *home;
 	struct sq_loop *loop;
 	const struct sq_http_site *site;
 	struct sq_upstream *upstream;
-	SLIST_HEAD(, exchange) spares;
+	struct exchange_list spares;
 	char buffer[BUFFER];
 };
 

@@ -58,16 +58,18 @@ struct job {
 	enum sq_fault fault; /* of FAILING, KILLED */
 	char detail[160];
 	char cgroup[64]; /* "": none */
-	struct sq_stderr_log log;
 	LIST_ENTRY(job) link; /* spare, or lingering */
+	struct sq_stderr_log log;
 };
+
+LIST_HEAD(job_list, job);
 
 struct sq_job_port {
 	struct sq_backend *backend;
 	struct sq_home *home;
 	struct sq_loop *loop;
 	struct sq_function_host *host;
-	LIST_HEAD(, job) spares, lingering;
+	struct job_list spares, lingering;
 	struct sq_child_env env;
 	char buffer[BUFFER];
 };

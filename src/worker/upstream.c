@@ -36,16 +36,18 @@ struct sq_conn {
 	struct sq_conn_user *user;
 	struct sq_upstream *up;
 	struct sq_dial dial; /* OPENING; with TLS until closed */
-	int64_t idle_until_ns;
 	TAILQ_ENTRY(sq_conn) idle;
+	int64_t idle_until_ns;
 };
+
+TAILQ_HEAD(idle_list, sq_conn);
 
 struct sq_upstream {
 	struct sq_loop *loop;
 	struct sq_dialer *dialer;
 	struct sq_upstream_conf conf;
 	struct sq_timer timer; /* set while there are idle ones */
-	TAILQ_HEAD(idle_list, sq_conn) idle;
+	struct idle_list idle;
 	unsigned n_idle, n_used;
 };
 

@@ -428,6 +428,8 @@ def refused(port):
         return False
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        return False  # it closed in that moment
 
 
 if __name__ == "__main__":

@@ -131,8 +131,9 @@ static void check_cap(struct world *w, const struct sq_cap *c)
 			const struct sq_wait *wait = l->links[k].wait;
 
 			waiters += sq_heap_linked(&l->links[k].by_order) && l->links[k].cap == c;
-			same(w, n, (!sq_heap_linked(&wait->node) ||
-				      wait->turn.vt <= wait->flow->turn.vt), "lower bound");
+			same(w, n,
+			     (!sq_heap_linked(&wait->node) || wait->turn.vt <= wait->flow->turn.vt),
+			     "lower bound");
 			check_heap(w, &wait->lanes);
 		}
 	}

@@ -95,8 +95,7 @@ static int64_t due(const struct ref_item *i)
 
 bool ref_takeable(const struct ref *r, int lane)
 {
-	return room(r, r->pool) > 0 && first(r, lane, true) &&
-	       blocked(r, &r->lanes[lane]).n == 0;
+	return room(r, r->pool) > 0 && first(r, lane, true) && blocked(r, &r->lanes[lane]).n == 0;
 }
 
 static void tidy(struct ref *r)
@@ -359,7 +358,9 @@ static void charge_again(struct ref *r)
 	}
 }
 
-/* A raised limit with room for all who wait there lets them go, without what they saved up waiting. */
+/*
+ * A raised limit with room for all who wait there lets them go, without what they saved up waiting.
+ */
 static void release_raised(struct ref *r)
 {
 	for (int c = 0; c < r->n_caps; c++) {
@@ -371,10 +372,10 @@ static void release_raised(struct ref *r)
 			if (!has(&l->waits, c))
 				continue;
 			lift(&r->flows[l->flow],
-			     r->v[class + 100] - worth(estimate(r, i->cost,
-								l->any.n ? l->any.cap[0] : -1,
-								class),
-						       i->weight));
+			     r->v[class + 100] -
+				     worth(estimate(r, i->cost, l->any.n ? l->any.cap[0] : -1,
+						    class),
+					   i->weight));
 			l->waits.n = 0;
 		}
 		r->caps[c].raised = false;

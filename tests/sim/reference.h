@@ -35,7 +35,7 @@ struct ref_set {
 
 struct ref_lane {
 	int flow;
-	bool pq, fifo, least; /* least: placement */
+	bool pq, fifo, least;                    /* least: placement */
 	struct ref_set all, running, queue, any; /* the backend of a candidate: its cap's number */
 	struct ref_set waits; /* the cap, or the candidates, at which it was last turned away */
 };
@@ -74,7 +74,7 @@ struct ref {
 
 /* Every function but enqueue takes what exists; the caller has advanced r->now. */
 int ref_enqueue(struct ref *r, int item); /* -1, or the QUEUE cap that refused */
-int ref_take(struct ref *r);		  /* a grant, or -1 */
+int ref_take(struct ref *r);              /* a grant, or -1 */
 void ref_complete(struct ref *r, int grant, bool learn);
 void ref_cancel(struct ref *r, int item);
 void ref_expire(struct ref *r);
@@ -85,7 +85,9 @@ void ref_move(struct ref *r, int item, int lane, int64_t key);
 void ref_grant_move(struct ref *r, int grant, int lane);
 void ref_run_move(struct ref *r, int from, int to);
 
-/* For the invariants: has the lane something waiting and do all its caps (and the pool) have room? */
+/*
+ * For the invariants: has the lane something waiting and do all its caps (and the pool) have room?
+ */
 bool ref_takeable(const struct ref *r, int lane);
 
 #endif

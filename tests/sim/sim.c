@@ -1,8 +1,8 @@
 /*
- * sim [-s FIRST_SEED] [-n SEEDS] [-e EVENTS]: random events in virtual time, the scheduler against the
- * naive reference, grant by grant, and the invariants at each step. The same seed is the same run.
- * Without -n and -e: 50 x 3,000; with SQ_FULL=1 in the environment 1,000 x 10,000, with SQ_SAN=1 20
- * seeds.
+ * sim [-s FIRST_SEED] [-n SEEDS] [-e EVENTS]: random events in virtual time, the scheduler against
+ * the naive reference, grant by grant, and the invariants at each step. The same seed is the same
+ * run. Without -n and -e: 200 x 3,000; with SQ_FULL=1 in the environment 1,000 x 10,000, with
+ * SQ_SAN=1 20 seeds.
  */
 #include "world.h"
 
@@ -304,9 +304,9 @@ static void event(struct world *w)
 		uint32_t weight;
 		enum theme theme; /* ten times as often in this one */
 	} events[] = {
-		{enqueue, 400, GENERAL}, {complete, 320, GENERAL},  {cancel, 20, CANCELS},
+		{enqueue, 400, GENERAL}, {complete, 320, GENERAL},    {cancel, 20, CANCELS},
 		{set_limit, 15, LIMITS}, {set_limit, 15, TWO_SHARED}, {run_end, 150, GENERAL},
-		{collect, 20, GENERAL},	 {reload, 15, RELOADS},	      {reopen, 30, GENERAL},
+		{collect, 20, GENERAL},  {reload, 15, RELOADS},       {reopen, 30, GENERAL},
 	};
 	uint32_t sum = 0, at;
 	size_t n = sizeof(events) / sizeof(events[0]);
@@ -401,7 +401,7 @@ static bool is_set(const char *name)
 int main(int argc, char **argv)
 {
 	uint64_t first = 1;
-	long seeds = is_set("SQ_SAN") ? 20 : is_set("SQ_FULL") ? 1000 : 50;
+	long seeds = is_set("SQ_SAN") ? 20 : is_set("SQ_FULL") ? 1000 : 200;
 	long events = is_set("SQ_FULL") ? 10000 : 3000, failed = 0;
 	struct world *w = malloc(sizeof(*w));
 	struct sq_sched_stats sum = {0};

@@ -68,14 +68,17 @@ static bool has(const struct ref_set *set, int cap)
 	return false;
 }
 
-/* Up to max caps of a kind that are not in the other set, each with this chance, in a random order. */
+/*
+ * Up to max caps of a kind that are not in the other set, each with this chance, in a random order.
+ */
 static void pick(struct world *w, struct ref_set *set, const struct ref_set *other,
 		 enum ref_kind kind, uint32_t percent, int max)
 {
 	for (int c = 1; c < w->r.n_caps && set->n < max; c++) {
 		int at;
 
-		if (w->r.caps[c].kind != kind || has(set, c) || has(other, c) || !chance(w, percent))
+		if (w->r.caps[c].kind != kind || has(set, c) || has(other, c) ||
+		    !chance(w, percent))
 			continue;
 		at = (int)below(w, (uint32_t)++set->n);
 		set->cap[set->n - 1] = set->cap[at];
@@ -97,8 +100,8 @@ static void make_flows(struct world *w)
 		k->class = classes[below(w, 6)];
 		k->order = chance(w, 60) ? SQ_FIFO : 1;
 		k->share = w->shares[n];
-		k->running_first = chance(w, 70) ? SQ_RUNNING_IN_FLOW
-						 : (enum sq_running_rule)below(w, 3);
+		k->running_first =
+			chance(w, 70) ? SQ_RUNNING_IN_FLOW : (enum sq_running_rule)below(w, 3);
 		w->r.flows[n].class = k->class;
 		w->r.flows[n].rule = (enum ref_rule)k->running_first;
 	}

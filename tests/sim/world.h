@@ -1,4 +1,7 @@
-/* A random world: the scheduler and its reference side by side, with the same caps, flows and lanes. */
+/*
+ * A random world: the scheduler and its reference side by side, with the same caps, flows and
+ * lanes.
+ */
 #ifndef SQ_TESTS_SIM_WORLD_H
 #define SQ_TESTS_SIM_WORLD_H
 
@@ -6,7 +9,18 @@
 #include "sched/core.h"
 
 /* What a seed leans to; the rest of it happens too, less often. */
-enum theme { GENERAL, TWO_SHARED, CURSORS, RATES, AGEING, LIMITS, SMALL_BUDGET, CANCELS, RELOADS, THEMES };
+enum theme {
+	GENERAL,
+	TWO_SHARED,
+	CURSORS,
+	RATES,
+	AGEING,
+	LIMITS,
+	SMALL_BUDGET,
+	CANCELS,
+	RELOADS,
+	THEMES
+};
 
 enum { MAX_RUNS = 256 };
 
@@ -39,9 +53,9 @@ uint32_t below(struct world *w, uint32_t n); /* 0 .. n - 1 */
 bool chance(struct world *w, uint32_t percent);
 
 void world_make(struct world *w, uint64_t seed);
-void world_end(struct world *w); /* everything queued or in flight is gone; asserts that nothing leaks */
+void world_end(struct world *w); /* nothing is queued or in flight; asserts that nothing leaks */
 struct sq_lane *world_lane(struct world *w, int lane); /* one reference */
-void world_refill(struct world *w, int64_t ns);	       /* the token buckets, before the clock moves */
+void world_refill(struct world *w, int64_t ns);        /* token buckets, before time moves */
 
 void fail(struct world *w, const char *what, long a, long b);
 /* The first difference or broken invariant, if any; deep: also every heap. */

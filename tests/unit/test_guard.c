@@ -1,4 +1,4 @@
-/* The request guard by table: heads as the HTTP library hands them over, and the verdict on each. */
+/* The request guard by table: heads as the HTTP library gives them, and the verdict on each. */
 #include "front/error.h"
 #include "front/guard.h"
 #include "front/json_span.h"
@@ -357,12 +357,14 @@ static void test_error_text(void **state)
 
 	(void)state;
 	sq_front_error(buf, SQ_FAULT_NO_RUN, NULL, none);
-	assert_string_equal(buf, "{\"error\":{\"code\":\"no_run\",\"message\":\"No run has this id, or "
-				 "its result is no longer kept\",\"run\":null}}\n");
+	assert_string_equal(buf,
+			    "{\"error\":{\"code\":\"no_run\",\"message\":\"No run has this id, or "
+			    "its result is no longer kept\",\"run\":null}}\n");
 	sq_front_error(buf, SQ_FAULT_RATE, "a\"b\\\n\xc3\xa9\xff", id);
-	assert_string_equal(buf, "{\"error\":{\"code\":\"rate_limited\",\"message\":\"A policy's rate is "
-				 "used up: a\\\"b\\\\\\u000a\xc3\xa9\\ufffd\",\"run\":"
-				 "\"00000000000000010000000000000002\"}}\n");
+	assert_string_equal(
+		buf, "{\"error\":{\"code\":\"rate_limited\",\"message\":\"A policy's rate is "
+		     "used up: a\\\"b\\\\\\u000a\xc3\xa9\\ufffd\",\"run\":"
+		     "\"00000000000000010000000000000002\"}}\n");
 	memset(detail, '"', sizeof(detail) - 1);
 	detail[sizeof(detail) - 1] = '\0';
 	assert_true(sq_front_error(buf, SQ_FAULT_RATE, detail, id) < SQ_FRONT_ERROR_MAX);
@@ -375,7 +377,8 @@ static void test_json_span(void **state)
 		const char *text, *want;
 	} cases[] = {
 		{"{\"input\":1.50}", "1.50"},
-		{" { \"a\" : {\"input\": 2} , \"input\" : [ 1, \"]}\\\"\" , {} ] }", "[ 1, \"]}\\\"\" , {} ]"},
+		{" { \"a\" : {\"input\": 2} , \"input\" : [ 1, \"]}\\\"\" , {} ] }",
+		 "[ 1, \"]}\\\"\" , {} ]"},
 		{"{\"input\":\"x\"}", "\"x\""},
 		{"{\"input\":null }", "null"},
 		{"{\"b\":\"input\",\"input\":{\"input\":3}}", "{\"input\":3}"},

@@ -156,7 +156,7 @@ static void test_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_empty),  cmocka_unit_test(test_sorts),
+		cmocka_unit_test(test_empty),       cmocka_unit_test(test_sorts),
 		cmocka_unit_test(test_every_place), cmocka_unit_test(test_place),
 		cmocka_unit_test(test_random),
 	};

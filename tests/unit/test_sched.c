@@ -81,7 +81,10 @@ static void test_order_in_lane(void **state)
 
 static void test_running_first(void **state)
 {
-	/* Who goes first: [0] the PQ item of flow a (came first, least vt), [1] CRQ of a, [2] CRQ of b. */
+	/*
+	 * Who goes first: [0] the PQ item of flow a (came first, least vt), [1] CRQ of a, [2] CRQ
+	 * of b.
+	 */
 	static const struct {
 		enum sq_running_rule rule;
 		int expect[3];
@@ -402,7 +405,9 @@ static void test_enter_at_a_closed_cap(void **state)
 	fix_close(&f);
 }
 
-/* A pause is lifted: with room for all who waited they get no more than their share from then on. */
+/*
+ * A pause is lifted: with room for all who waited they get no more than their share from then on.
+ */
 static void test_raise(void **state)
 {
 	static const struct {

@@ -1,4 +1,6 @@
-/* sched: moving to new lanes, finding and forgetting lanes, looking in, and running out of memory. */
+/*
+ * sched: moving to new lanes, finding and forgetting lanes, looking in, and running out of memory.
+ */
 #include "sched_fixture.h"
 
 #include <errno.h>

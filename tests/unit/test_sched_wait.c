@@ -32,7 +32,9 @@ static void test_park_and_wake(void **state)
 	fix_close(&f);
 }
 
-/* The best waiter of a freed cap cannot use it, for want of another one: the next waiter gets it. */
+/*
+ * The best waiter of a freed cap cannot use it, for want of another one: the next waiter gets it.
+ */
 static void test_baton(void **state)
 {
 	struct sq_item hold[2] = {0}, items[2] = {0};

@@ -377,7 +377,7 @@ static void test_stream(void **state)
 	static const struct script events[] = {
 		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
 		{SEND, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", 0}, {FILL, 0, 10},
-		{SLEEP, 0, 10}, {FILL, 0, 10}, {CLOSE, 0, 0}, {DONE, 0, 0}};
+		{WAIT, 0, 0}, {FILL, 0, 10}, {CLOSE, 0, 0}, {DONE, 0, 0}};
 	struct rig *r = begin(script);
 	struct call *c;
 
@@ -402,7 +402,12 @@ static void test_stream(void **state)
 	r = begin(events);
 	rig_open(r, &sq_backend_openfaas);
 	c = call_new(r, "GET", "f", "", NULL, 0);
-	call_expect(c, SQ_FAULT_NONE, 200, NULL);
+	call_start(c);
+	while (!c->heads)
+		loop_run_for(r, SQ_MS);
+	sem_post(&peer->go);
+	call_wait(c);
+	assert_int_equal(c->fault, SQ_FAULT_NONE);
 	assert_true(c->inv.stream && c->inv.answer.event_stream);
 	assert_int_equal(c->flow_total + c->inv.flow.len, 20);
 	call_free(c);
@@ -568,6 +573,57 @@ static void test_descriptors(void **state)
 	end(r);
 }
 
+static void test_tls(void **state)
+{
+	static const struct script script[] = {
+		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, OK2, 0}, {REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0}, {CHUNKS, 0, 3 * MIB},
+		{WAIT, 0, 0}, {CLOSE, 0, 0}, {TELL, 0, 0}, {ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, OK2, 0},
+		{REQUEST, 0, 0}, {CLOSE, 0, 0}, {DONE, 0, 0}};
+	static const size_t bodies[] = {10, 4 * MIB, 200000, 0};
+	struct rig *r = rig_new();
+	struct call *c;
+	int i;
+
+	(void)state;
+	peer = peer_start_tls(script);
+	peer_url(peer, r, "");
+	rig_open(r, &sq_backend_openfaas);
+	for (i = 0; i < 4; i++) {
+		c = call_new(r, "POST", "f", "", NULL, bodies[i]);
+		if (i == 2) { /* closed while idle */
+			sem_post(&peer->go);
+			sem_wait(&peer->told);
+			loop_run_for(r, 5 * SQ_MS);
+		}
+		call_expect(c, i < 3 ? SQ_FAULT_NONE : SQ_FAULT_BACKEND_BROKEN, 200,
+			    i == 1 ? NULL : "ok");
+		if (i == 1)
+			assert_true(blob_is_filled(c->inv.answer.body, 3 * MIB));
+		assert_int_equal(r->counts[SQ_COUNT_CONNECTS], i < 2 ? 1 : 2);
+		call_free(c);
+	}
+	end(r);
+}
+
+static void test_tls_verify(void **state)
+{
+	static const struct script script[] = {{ACCEPT, 0, 0}, {DONE, 0, 0}};
+	struct rig *r = rig_new();
+	struct call *c;
+
+	(void)state;
+	peer = peer_start_tls(script);
+	peer_url(peer, r, "");
+	r->conf.verify = true;
+	rig_open(r, &sq_backend_openfaas);
+	c = call_new(r, "POST", "f", "", NULL, 0);
+	call_expect(c, SQ_FAULT_BACKEND_CONNECT, 0, NULL);
+	assert_non_null(strcasestr(c->detail, "certificate"));
+	call_free(c);
+	end(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -580,7 +636,8 @@ int main(void)
 		cmocka_unit_test(test_stream),	     cmocka_unit_test(test_short_stream),
 		cmocka_unit_test(test_discard),	     cmocka_unit_test(test_timeout),
 		cmocka_unit_test(test_too_large),    cmocka_unit_test(test_abort),
-		cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_descriptors),  cmocka_unit_test(test_tls),
+		cmocka_unit_test(test_tls_verify),
 	};
 
 	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);

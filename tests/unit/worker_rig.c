@@ -5,6 +5,8 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -115,6 +117,8 @@ void sq_invocation_ended(struct sq_invocation *inv, enum sq_fault fault, const c
 	c->ended_ns = sq_clock_ns();
 	assert_null(inv->slot);
 	assert_int_equal(inv->answer.complete, fault == SQ_FAULT_NONE);
+	if (inv->flow.len > 0 && !sq_timer_is_set(&c->taker))
+		take_flow(c);
 	c->rig->in_flight--;
 	sq_loop_stop(c->rig->loop);
 }
@@ -342,6 +346,56 @@ void call_expect(struct call *c, enum sq_fault fault, int status, const char *bo
 
 /* ---- the backend ---- */
 
+static gnutls_certificate_credentials_t credentials;
+
+/* A certificate that nobody has signed but itself. */
+static void make_credentials(void)
+{
+	gnutls_x509_privkey_t key;
+	gnutls_x509_crt_t crt;
+	int rc = gnutls_x509_privkey_init(&key);
+
+	rc |= gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
+					   GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
+	rc |= gnutls_x509_crt_init(&crt);
+	rc |= gnutls_x509_crt_set_version(crt, 3);
+	rc |= gnutls_x509_crt_set_serial(crt, "1", 1);
+	rc |= gnutls_x509_crt_set_key(crt, key);
+	rc |= gnutls_x509_crt_set_activation_time(crt, time(NULL) - 60);
+	rc |= gnutls_x509_crt_set_expiration_time(crt, time(NULL) + 3600);
+	rc |= gnutls_x509_crt_set_dn(crt, "CN=localhost", NULL);
+	rc |= gnutls_x509_crt_sign2(crt, crt, key, GNUTLS_DIG_SHA256, 0);
+	rc |= gnutls_certificate_allocate_credentials(&credentials);
+	rc |= gnutls_certificate_set_x509_key(credentials, &crt, 1, key);
+	assert_int_equal(rc, 0);
+	gnutls_x509_crt_deinit(crt);
+	gnutls_x509_privkey_deinit(key);
+}
+
+static void begin_tls(struct peer *p)
+{
+	int rc;
+
+	gnutls_init(&p->session, GNUTLS_SERVER);
+	gnutls_set_default_priority(p->session);
+	gnutls_credentials_set(p->session, GNUTLS_CRD_CERTIFICATE, credentials);
+	gnutls_transport_set_int(p->session, p->fd);
+	do
+		rc = gnutls_handshake(p->session);
+	while (rc < 0 && !gnutls_error_is_fatal(rc));
+}
+
+static ssize_t peer_recv(struct peer *p, void *buf, size_t n)
+{
+	return p->session ? gnutls_record_recv(p->session, buf, n) : recv(p->fd, buf, n, 0);
+}
+
+static ssize_t peer_send(struct peer *p, const void *buf, size_t n)
+{
+	return p->session ? gnutls_record_send(p->session, buf, n)
+			  : send(p->fd, buf, n, MSG_NOSIGNAL);
+}
+
 static void take_body(struct peer *p, size_t have)
 {
 	const char *cl = strcasestr(p->request, "\r\nContent-Length: ");
@@ -353,7 +407,7 @@ static void take_body(struct peer *p, size_t have)
 	fill(good, have, 0);
 	p->body_good = memcmp(good, body, have) == 0;
 	for (at = have; at < want;) {
-		ssize_t n = recv(p->fd, buf, sizeof(buf), 0);
+		ssize_t n = peer_recv(p, buf, sizeof(buf));
 
 		if (n <= 0) {
 			p->body_good = false;
@@ -373,7 +427,7 @@ static void take_request(struct peer *p, bool with_body)
 
 	memset(p->request, 0, sizeof(p->request));
 	while (!(end = strstr(p->request, "\r\n\r\n"))) {
-		got = recv(p->fd, p->request + n, with_body ? sizeof(p->request) - 1 - n : 1, 0);
+		got = peer_recv(p, p->request + n, with_body ? sizeof(p->request) - 1 - n : 1);
 		if (got <= 0)
 			return;
 		n += (size_t)got;
@@ -385,7 +439,7 @@ static void take_request(struct peer *p, bool with_body)
 static void send_all(struct peer *p, const char *data, size_t n)
 {
 	while (n > 0) {
-		ssize_t sent = send(p->fd, data, n, MSG_NOSIGNAL);
+		ssize_t sent = peer_send(p, data, n);
 
 		if (sent <= 0)
 			return;
@@ -422,6 +476,11 @@ static void shut(struct peer *p, bool reset)
 		return;
 	if (reset)
 		setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	if (p->session) {
+		gnutls_bye(p->session, GNUTLS_SHUT_WR);
+		gnutls_deinit(p->session);
+		p->session = NULL;
+	}
 	close(p->fd);
 	p->fd = -1;
 }
@@ -436,7 +495,8 @@ static void perform(struct peer *p, const struct script *s)
 		do /* a test may forbid new descriptors for a while */
 			p->fd = accept(p->listener, NULL, NULL);
 		while (p->fd < 0 && errno == EMFILE && usleep(1000) == 0);
-		p->accepted++;
+		if (p->tls)
+			begin_tls(p);
 		break;
 	case REQUEST:
 	case HEAD:
@@ -464,7 +524,7 @@ static void perform(struct peer *p, const struct script *s)
 		shut(p, s->act == RESET);
 		break;
 	case GONE:
-		while (recv(p->fd, buf, sizeof(buf), 0) > 0)
+		while (peer_recv(p, buf, sizeof(buf)) > 0)
 			;
 		break;
 	case DONE:
@@ -482,13 +542,16 @@ static void *peer_main(void *arg)
 	return NULL;
 }
 
-struct peer *peer_start(const struct script *script)
+static struct peer *start(const struct script *script, bool tls)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(a);
 	struct peer *p = calloc(1, sizeof(*p));
 
+	if (tls)
+		make_credentials();
 	p->script = script;
+	p->tls = tls;
 	p->fd = -1;
 	sem_init(&p->told, 0, 0);
 	sem_init(&p->go, 0, 0);
@@ -501,10 +564,22 @@ struct peer *peer_start(const struct script *script)
 	return p;
 }
 
+struct peer *peer_start(const struct script *script)
+{
+	return start(script, false);
+}
+
+struct peer *peer_start_tls(const struct script *script)
+{
+	return start(script, true);
+}
+
 void peer_join(struct peer *p)
 {
 	pthread_join(p->thread, NULL);
 	shut(p, false);
+	if (p->tls)
+		gnutls_certificate_free_credentials(credentials);
 	close(p->listener);
 	sem_destroy(&p->told);
 	sem_destroy(&p->go);
@@ -514,5 +589,6 @@ void peer_join(struct peer *p)
 void peer_url(const struct peer *p, struct rig *r, const char *base)
 {
 	free(r->conf.url);
-	assert_true(asprintf(&r->conf.url, "http://127.0.0.1:%d%s", p->port, base) > 0);
+	assert_true(asprintf(&r->conf.url, "%s://127.0.0.1:%d%s",
+			     p->tls ? "https" : "http", p->port, base) > 0);
 }

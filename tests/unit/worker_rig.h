@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "worker/worker.h"
 
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -96,6 +97,8 @@ struct script {
 struct peer {
 	int listener, fd;
 	int port;
+	bool tls;
+	struct gnutls_session_int *session;
 	sem_t told, go;
 	pthread_t thread;
 	const struct script *script;
@@ -103,10 +106,10 @@ struct peer {
 	size_t body_bytes;     /* of the last REQUEST */
 	bool body_good;	       /* it was fill() */
 	size_t filled;
-	int accepted;
 };
 
 struct peer *peer_start(const struct script *script); /* ends with DONE */
+struct peer *peer_start_tls(const struct script *script);
 void peer_join(struct peer *p);			       /* waits for the script's end; frees */
 void peer_url(const struct peer *p, struct rig *r, const char *base);
 
