@@ -355,6 +355,8 @@ def metrics_db():
             for i in range(calls):
                 d.call("/function/" + ("bad" if i % 4 == 0 else "upper"), "POST", b"abc")
             d.call("/function/none", "POST", b"abc")
+            with contextlib.closing(sqlite3.connect(path)) as seen:
+                wait_for("a gauge", lambda: seen.execute("SELECT 1 FROM gauges").fetchone())
         db = sqlite3.connect(path)
         one = lambda sql: db.execute(sql).fetchone()
         assert one("SELECT count(*), count(fault) FROM arrivals")[0] >= calls

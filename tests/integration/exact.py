@@ -46,17 +46,17 @@ def exact(limit, service_ms, rounds):
 
 @test
 def limit_1():
-    return exact(1, 200, 100 if FULL else 20)
+    return exact(1, 200, 100 if FULL else 12)
 
 
 @test
 def limit_7():
-    return exact(7, 200, 100 if FULL else 20)
+    return exact(7, 200, 100 if FULL else 16)
 
 
 @test
 def limit_64():
-    return exact(64, 200, 100 if FULL else 20)
+    return exact(64, 200, 100 if FULL else 16)
 
 
 @test

@@ -61,8 +61,11 @@ static void take_flow(struct call *c)
 {
 	struct sq_buf *f = &c->inv.flow;
 	size_t n = c->take && c->take < f->len ? c->take : f->len;
-	char *want = malloc(n + 1);
+	char *want;
 
+	if (c->flow_total == 0 && f->len <= c->sleeps_until && !c->endings)
+		return;
+	want = malloc(n + 1);
 	c->flow_max = f->len > c->flow_max ? f->len : c->flow_max;
 	fill(want, n, c->flow_total);
 	if (n > 0 && memcmp(want, f->data, n) != 0)

@@ -40,6 +40,7 @@ struct call {
 	struct rig *rig;
 	/* How the engine's consumer behaves: */
 	size_t take;	    /* of a flow, at most so much per millisecond; 0: all at once */
+	size_t sleeps_until; /* takes nothing of a flow before there is more than that */
 	bool discard_at_head;
 	bool abort_at_head;
 	/* What was told: */
