@@ -269,8 +269,9 @@ static bool is_event_stream(struct sq_bytes v)
 /* RFC 9110 section 7.6.1; Trailer, since trailers are dropped. */
 static bool is_of_hop(struct sq_bytes name)
 {
-	return SQ_HTTP_IS(name, "TE") || SQ_HTTP_IS(name, "Upgrade") || SQ_HTTP_IS(name, "Trailer") ||
-	       SQ_HTTP_IS(name, "Proxy-Connection") || SQ_HTTP_IS(name, "Proxy-Authenticate");
+	return SQ_HTTP_IS(name, "TE") || SQ_HTTP_IS(name, "Upgrade") ||
+	       SQ_HTTP_IS(name, "Trailer") || SQ_HTTP_IS(name, "Proxy-Connection") ||
+	       SQ_HTTP_IS(name, "Proxy-Authenticate");
 }
 
 /* Framing and hop-by-hop fields are used up here; the others are kept. */

@@ -16,11 +16,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SQ_ANSWER_HEAD_MAX (64u * 1024) /* of all heads, interim ones too, extensions and trailers */
+#define SQ_ANSWER_HEAD_MAX                                                                         \
+	(64u * 1024) /* of all heads, interim ones too, extensions and trailers */
 #define SQ_ANSWER_HEADERS_MAX 256u
-#define SQ_ANSWER_INTERIM_MAX 32u	 /* 1xx answers */
-#define SQ_ANSWER_OPTIONS_MAX 8u	 /* Connection fields */
-#define SQ_ANSWER_NAMED_MAX 32u		 /* headers that Connection names */
+#define SQ_ANSWER_INTERIM_MAX 32u /* 1xx answers */
+#define SQ_ANSWER_OPTIONS_MAX 8u  /* Connection fields */
+#define SQ_ANSWER_NAMED_MAX 32u   /* headers that Connection names */
 #define SQ_ANSWER_CHUNK_LINE_MAX 1024u
 
 enum sq_read {
@@ -48,14 +49,14 @@ struct sq_answer_reader {
 	enum sq_reader_state state;
 	struct sq_answer *answer;
 	struct sq_arena *arena;
-	const char *reason;   /* of SQ_READ_BAD, for people */
-	bool keep;	      /* after SQ_READ_END: the connection may be used again */
+	const char *reason;    /* of SQ_READ_BAD, for people */
+	bool keep;             /* after SQ_READ_END: the connection may be used again */
 	unsigned keep_alive_s; /* Keep-Alive: timeout=N; 0: not said */
 	/* The reader's own. */
 	bool head_request, http10, chunked, has_length;
 	unsigned interim, n_options;
 	size_t headers_cap, head_bytes;
-	uint64_t left; /* of the body or the chunk */
+	uint64_t left;      /* of the body or the chunk */
 	struct sq_buf held; /* the beginning of a line whose end has not come yet */
 	struct sq_bytes options[SQ_ANSWER_OPTIONS_MAX];
 };

@@ -8,8 +8,8 @@
 #include "engine/engine.h"
 
 /*
- * The head is complete; an event stream that is not kept becomes a stream. ANSWER_TOO_LARGE when its
- * length says so.
+ * The head is complete; an event stream that is not kept becomes a stream. ANSWER_TOO_LARGE when
+ * its length says so.
  */
 enum sq_fault sq_answer_begin(struct sq_invocation *inv, bool has_body);
 /* More of the body; n > 0. NONE, ANSWER_TOO_LARGE, MEMORY or STORAGE. */

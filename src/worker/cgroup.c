@@ -15,7 +15,7 @@
 #define PERIOD_US 100000
 
 struct sq_cgroup {
-	int dir; /* the folder of the calls' cgroups */
+	int dir;                          /* the folder of the calls' cgroups */
 	char memory_max[32], cpu_max[48]; /* "": no limit */
 };
 

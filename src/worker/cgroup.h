@@ -9,9 +9,9 @@
 struct sq_cgroup;
 
 /*
- * The folder for a backend's calls, beside a leaf into which the proxy itself moves (cgroup v2 wants
- * processes in leaves only). NULL with e filled where cgroup v2 is not delegated to us (systemd:
- * Delegate=yes) or lacks a controller.
+ * The folder for a backend's calls, beside a leaf into which the proxy itself moves (cgroup v2
+ * wants processes in leaves only). NULL with e filled where cgroup v2 is not delegated to us
+ * (systemd: Delegate=yes) or lacks a controller.
  */
 struct sq_cgroup *sq_cgroup_open(const char *backend, uint64_t memory_bytes, double cpus,
 				 struct sq_error *e);

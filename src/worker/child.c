@@ -1,10 +1,11 @@
 #define _GNU_SOURCE 1 /* vfork, pipe2, close_range, waitid(P_PIDFD) */
 
 /*
- * Why vfork(2) and not posix_spawn(3): a function must die with the proxy (PR_SET_PDEATHSIG), enter its cgroup
- * before its first instruction, and inherit nothing; posix_spawn can do none of these, and a helper
- * program that could costs a second exec. vfork costs what posix_spawn costs, since that is made of the
- * same call (CLONE_VM | CLONE_VFORK): no page tables are copied however large the proxy is.
+ * Why vfork(2) and not posix_spawn(3): a function must die with the proxy (PR_SET_PDEATHSIG), enter
+ * its cgroup before its first instruction, and inherit nothing; posix_spawn can do none of these,
+ * and a helper program that could costs a second exec. vfork costs what posix_spawn costs, since
+ * that is made of the same call (CLONE_VM | CLONE_VFORK): no page tables are copied however large
+ * the proxy is.
  *
  * What it demands: the child runs on our memory and stack while this thread waits for its exec. It
  * may therefore make system calls and nothing else: no malloc, no locks, no log, no return. Signals
@@ -148,6 +149,7 @@ static int run(struct sq_child *c, struct plan *p)
 		p->failure = errno;
 		p->executing = false;
 		kill(-c->pid, SIGKILL);
+		kill(c->pid, SIGKILL); /* ThreadSanitizer makes a fork of it: no group yet */
 	}
 	if (c->pid > 0) {
 		while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)

@@ -4,8 +4,8 @@
  * the socket alone. So the handle's CURLOPT_CLOSESOCKETFUNCTION leaves the socket that was taken
  * open, the handle leaves the multi at once and opens the next connection.
  *
- * libcurl calls back (on_socket, on_timer) from within its own functions: there we only note what it
- * wants. Results are collected after curl_multi_socket_action has returned, in collect().
+ * libcurl calls back (on_socket, on_timer) from within its own functions: there we only note what
+ * it wants. Results are collected after curl_multi_socket_action has returned, in collect().
  */
 #include "worker/dial.h"
 
@@ -27,7 +27,7 @@
 struct sq_handle {
 	CURL *easy;
 	struct sq_dial *dial; /* NULL: spare */
-	int taken_fd;	      /* the socket that is no longer libcurl's; -1 */
+	int taken_fd;         /* the socket that is no longer libcurl's; -1 */
 	int socket_errno;     /* socket(2) failed for want of something */
 	SLIST_ENTRY(sq_handle) spare;
 	char error[CURL_ERROR_SIZE];
@@ -212,7 +212,8 @@ static int add_interest(struct sq_dialer *dl, curl_socket_t fd, uint32_t events)
  */
 static void watch_socket(struct sq_dialer *dl, curl_socket_t fd, int what, struct interest *in)
 {
-	uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+	uint32_t events =
+		(what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
 	int rc = in ? sq_loop_rewatch(dl->loop, &in->watch, events) : add_interest(dl, fd, events);
 
 	if (rc < 0)

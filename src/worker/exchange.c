@@ -6,31 +6,30 @@
  *     +--> OPENING ----+  +--- stale: once more on a fresh one ------+--- broken, too large,
  *          (libcurl)               (nothing came back)                    timeout, abort --> finish
  *
- * The states are not exclusive: a backend may answer while we still send, so an exchange has what it
- * sent (`sent` of `total`), what it got (`got_bytes`, the reader's state) and whose turn it is is
- * told by the connection's flags. push() sends as long as it is writable, pump() reads as long as it
- * is readable.
+ * The states are not exclusive: a backend may answer while we still send, so an exchange has what
+ * it sent (`sent` of `total`), what it got (`got_bytes`, the reader's state), and the flags of the
+ * connection tell what can be done next: push() sends as long as it is writable, pump() reads as
+ * long as it is readable, the client of a stream is not behind, and others have had their turn.
  *
  * Who frees what: an exchange is taken from the port's list at start and put back by finish(), the
  * only way out, which first gives the connection back (or closes it), then the exchange, and tells
  * the engine last: the engine will often start the next invocation there and then, on the same
- * connection, in the same exchange. So after finish() nobody touches either; the functions here that
- * may finish say so by returning false.
+ * connection, in the same exchange. So after finish() nobody touches either; the functions here
+ * that may finish say so by returning false.
  *
- * The engine may call resume() or abort() from within sq_invocation_head and _data, and start() from
- * within anything. None of the three finishes on the spot: what must end or go on is left to
+ * The engine may call resume() or abort() from within sq_invocation_head and _data, and start()
+ * from within anything. None of the three finishes on the spot: what must end or go on is left to
  * `task`, which runs before the loop sleeps. A finished exchange whose task is still queued is
  * put back to the list by the task.
  *
  * Stale connections: a backend may close an idle connection just when we send. The attempt is
- * repeated, once, on a fresh connection, when no byte came back, the connection had been used before, and
- * either the request was not wholly sent or its method is idempotent (RFC 9110 section 9.2.2, RFC
- * 9112 section 9.3.1). The seat is held meanwhile.
+ * repeated, once, on a fresh connection, when no byte came back, the connection had been used
+ * before, and either the request was not wholly sent or its method is idempotent (RFC 9110
+ * section 9.2.2, RFC 9112 section 9.3.1). The seat is held meanwhile.
  */
 #include "worker/exchange.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "worker/answer_reader.h"
 #include "worker/answer_sink.h"
 #include "worker/upstream.h"
@@ -42,7 +41,7 @@
 #include <urcu/compiler.h>
 
 #define BUFFER (64u * 1024)
-#define READS_PER_TURN 16 /* of BUFFER each, then the other connections have their turn */
+#define READS_PER_TURN 16      /* of BUFFER each, then the other connections have their turn */
 #define HEAD_KEEP (16u * 1024) /* a larger head's memory is not kept */
 #define IDLE_NS (30 * SQ_S)
 #define IDLE_MAX 1024
@@ -53,8 +52,8 @@ struct exchange {
 	struct sq_invocation *inv; /* NULL: not in use */
 	struct sq_conn *conn;
 	uint64_t sent, total; /* of head and body */
-	bool reused;	      /* the connection had carried a request before */
-	bool open;	      /* false: conn is being opened */
+	bool reused;          /* the connection had carried a request before */
+	bool open;            /* false: conn is being opened */
 	bool send_failed, got_bytes;
 	bool told; /* sq_invocation_head was called */
 	bool grew; /* since the engine was told last */
@@ -171,8 +170,8 @@ static int next_piece(struct exchange *x, struct iovec iov[2])
 	if (x->total - x->head.len == at)
 		return n;
 	if (bytes) {
-		iov[n++] = (struct iovec){(char *)(uintptr_t)bytes + at,
-					  x->total - x->head.len - at};
+		iov[n++] =
+			(struct iovec){(char *)(uintptr_t)bytes + at, x->total - x->head.len - at};
 	} else {
 		ssize_t got = sq_blob_read(body, at, x->port->buffer, BUFFER);
 
@@ -274,20 +273,19 @@ static bool ended(struct exchange *x, int err)
 	return false;
 }
 
+static bool has_more(const struct exchange *x)
+{
+	return sq_conn_readable(x->conn) && !sq_answer_is_behind(x->inv);
+}
+
 /* Reads what there is, or as much as is fair. False: finished. */
 static bool read_on(struct exchange *x, int *turns)
 {
 	char *buffer = x->port->buffer;
 
-	while (sq_conn_readable(x->conn) && !sq_answer_is_behind(x->inv)) {
-		ssize_t n;
+	while (has_more(x) && (*turns)-- > 0) {
+		ssize_t n = sq_conn_recv(x->conn, buffer, BUFFER);
 
-		if (*turns == 0) {
-			sq_conn_yield(x->conn);
-			return true;
-		}
-		(*turns)--;
-		n = sq_conn_recv(x->conn, buffer, BUFFER);
 		if (n == -EAGAIN)
 			return true;
 		if (n <= 0)
@@ -328,7 +326,9 @@ static void pump(struct exchange *x)
 			finish(x, false, x->failure, x->detail);
 			return;
 		}
-	} while (turns > 0 && sq_conn_readable(x->conn) && !sq_answer_is_behind(x->inv));
+	} while (turns > 0 && has_more(x));
+	if (has_more(x))
+		sq_conn_yield(x->conn);
 }
 
 static void work(struct exchange *x)

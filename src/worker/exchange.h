@@ -1,6 +1,6 @@
 /*
- * The exchange of one HTTP attempt: request out, answer in, over a connection of the loop's upstream.
- * The four functions below are the whole of an HTTP backend's ops at run time.
+ * The exchange of one HTTP attempt: request out, answer in, over a connection of the loop's
+ * upstream. The four functions below are the whole of an HTTP backend's ops at run time.
  */
 #ifndef SQ_WORKER_EXCHANGE_H
 #define SQ_WORKER_EXCHANGE_H

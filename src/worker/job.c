@@ -1,14 +1,14 @@
 /*
  * One process per call: the body on its stdin, its stdout the answer.
  *
- *   RUNNING --exit--> EXITED --stdout closed, or GRACE--> finish (200, 500 + X-Sequoia-Exit, or 502)
- *      |                                                    |
+ *   RUNNING --exit--> EXITED --stdout closed, or GRACE--> finish (200, 500 + X-Sequoia-Exit, or
+ * 502) |                                                    |
  *      +--timeout, too large, abort--> KILLED --exit--------+--> finish (the fault)
  *
- * In flight ends at finish: the process has ended, and whoever inherited its stdout has closed it or was
- * killed. Nothing of its process group outlives that: the group is killed at the end whatever
- * happened, before the leader is reaped (a zombie keeps the group's number from being given to
- * others). Only what leaves the group by setsid(2) escapes, unless it has a cgroup.
+ * In flight ends at finish: the process has ended, and whoever inherited its stdout has closed it
+ * or was killed. Nothing of its process group outlives that: the group is killed at the end
+ * whatever happened, before the leader is reaped (a zombie keeps the group's number from being
+ * given to others). Only what leaves the group by setsid(2) escapes, unless it has a cgroup.
  *
  * The status depends on the exit code, so there is no head before the end, and streams are answered
  * whole. A process in the kernel's uninterruptible sleep does not die of SIGKILL: after GRACE the
@@ -39,7 +39,7 @@
 #include <urcu/compiler.h>
 
 #define BUFFER (64u * 1024)
-#define DRAIN_READS 64	/* of BUFFER each, of what is in the pipes when the process has ended */
+#define DRAIN_READS 64 /* of BUFFER each, of what is in the pipes when the process has ended */
 #define GRACE_NS SQ_S
 #define LINGER_NS (50 * SQ_MS)
 
@@ -53,11 +53,11 @@ struct job {
 	struct sq_watch exit, in, out, err;
 	struct sq_timer timer;
 	struct sq_task task; /* of FAILING */
-	int code;	     /* exit status, or -signal */
-	bool ended;	     /* the process, but it is not reaped */
+	int code;            /* exit status, or -signal */
+	bool ended;          /* the process, but it is not reaped */
 	enum sq_fault fault; /* of FAILING, KILLED */
 	char detail[160];
-	char cgroup[64]; /* "": none */
+	char cgroup[64];      /* "": none */
 	LIST_ENTRY(job) link; /* spare, or lingering */
 	struct sq_stderr_log log;
 };
@@ -178,8 +178,8 @@ static void add_header(struct sq_header *h, const char *name, const char *value)
 }
 
 /*
- * Text if it reads as text, as Go's watchdogs sniff it. (The classic one would echo the caller's own type,
- * which is wrong as often as a function turns one thing into another.)
+ * Text if it reads as text, as Go's watchdogs sniff it. (The classic one would echo the caller's
+ * own type, which is wrong as often as a function turns one thing into another.)
  */
 static const char *type_of(const struct sq_blob *body)
 {
@@ -419,7 +419,8 @@ static int launch(struct job *j, bool *executing)
 {
 	struct sq_function_host *h = j->port->host;
 	const char *dir = sq_function_dir_path(h->dir);
-	struct sq_child_conf conf = {.dir = dir, .body = j->inv->request->body, .null_fd = h->null_fd};
+	struct sq_child_conf conf = {
+		.dir = dir, .body = j->inv->request->body, .null_fd = h->null_fd};
 	char path[4096 + 160];
 	int rc;
 

@@ -1,4 +1,5 @@
-/* A call of the backend `process` on one loop: a function's process from its start to its burial. */
+/* A call of the backend `process` on one loop: a function's process from its start to its burial.
+ */
 #ifndef SQ_WORKER_JOB_H
 #define SQ_WORKER_JOB_H
 
@@ -11,7 +12,7 @@
 struct sq_function_host {
 	struct sq_function_dir *dir;
 	struct sq_cgroup *cgroup; /* NULL: no limits */
-	int null_fd;		  /* /dev/null */
+	int null_fd;              /* /dev/null */
 };
 
 struct sq_job_port;

@@ -17,7 +17,8 @@ struct site {
 
 bool sq_function_name_ok(const char *name)
 {
-	size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+	size_t n =
+		strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
 
 	return n > 0 && n <= 128 && name[n] == '\0' && name[0] != '.';
 }
@@ -80,7 +81,8 @@ static int read_url(struct site *s, const char *text, struct sq_error *e)
 	if (has_part(url, CURLUPART_USER) || has_part(url, CURLUPART_PASSWORD))
 		return sq_error_set(e, EINVAL, "url: a user or password in it is not supported");
 	if (has_part(url, CURLUPART_QUERY) || has_part(url, CURLUPART_FRAGMENT))
-		return sq_error_set(e, EINVAL, "url \"%s\": a query or fragment has no sense here", text);
+		return sq_error_set(e, EINVAL, "url \"%s\": a query or fragment has no sense here",
+				    text);
 	s->http.target.host = s->host = host_of(url);
 	s->http.target.base = s->base = base_of(url);
 	if (!s->host || !s->base)

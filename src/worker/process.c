@@ -72,6 +72,7 @@ static int process_open(struct sq_backend *b, struct sq_error *e)
 	open_cgroup(b, h);
 	/* A function may close its stdin while we write. (For sockets there is MSG_NOSIGNAL.) */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* ignored, the kernel would reap what is ours to reap */
 	return 0;
 }
 

@@ -57,7 +57,8 @@ static char *put_number(char *p, uint64_t n)
 	return put(p, digits + i, sizeof(digits) - i);
 }
 
-/* Written by us, or not of this hop: the guard keeps the latter away, but a mistake would be dear. */
+/* Written by us, or not of this hop: the guard keeps the latter away, but a mistake would be dear.
+ */
 static bool is_ours(struct sq_bytes name)
 {
 	switch (name.len) {

@@ -3,9 +3,9 @@
  * released in front: the tail grows old and goes). It is freed by sq_conn_close alone, or after
  * failed(). Whoever releases or closes it must not use it any more.
  *
- * It is registered with epoll once, edge-triggered, for all events; the flags remember what the last
- * edge said and no attempt has taken back. A read that got less than it asked for has emptied a
- * plain socket, so a whole answer costs one recv. An idle connection that becomes readable was
+ * It is registered with epoll once, edge-triggered, for all events; the flags remember what the
+ * last edge said and no attempt has taken back. A read that got less than it asked for has emptied
+ * a plain socket, so a whole answer costs one recv. An idle connection that becomes readable was
  * closed by the backend, or is mad: either way it is closed here, before anybody is given it.
  */
 #include "worker/upstream.h"

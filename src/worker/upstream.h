@@ -19,7 +19,8 @@ struct sq_conn;
 
 /* Who uses a connection; embed it. */
 struct sq_conn_user {
-	/* The connection that was asked for is open. From the loop, never from within sq_conn_open. */
+	/* The connection that was asked for is open. From the loop, never from within sq_conn_open.
+	 */
 	void (*opened)(struct sq_conn_user *u);
 	/* It could not be opened and is gone. */
 	void (*failed)(struct sq_conn_user *u, const char *detail);
@@ -35,7 +36,7 @@ struct sq_upstream_conf {
 
 struct sq_upstream *sq_upstream_new(struct sq_loop *loop, const struct sq_upstream_conf *conf,
 				    struct sq_error *e); /* NULL with e filled */
-void sq_upstream_free(struct sq_upstream *up); /* NULL is fine; no connection is in use */
+void sq_upstream_free(struct sq_upstream *up);           /* NULL is fine; no connection is in use */
 
 /* The connection that became idle last, or NULL. Borrowed until released or closed. */
 struct sq_conn *sq_conn_take(struct sq_upstream *up, struct sq_conn_user *user);
@@ -46,8 +47,8 @@ void sq_conn_release(struct sq_conn *c, unsigned hint_s);
 void sq_conn_close(struct sq_conn *c); /* opening, in use or idle */
 
 /*
- * Bytes sent or received (0: the peer has closed), -EAGAIN, or -errno. They keep the two flags: true
- * while it may be worth trying. The watch is edge-triggered: without a try there is no event.
+ * Bytes sent or received (0: the peer has closed), -EAGAIN, or -errno. They keep the two flags:
+ * true while it may be worth trying. The watch is edge-triggered: without a try there is no event.
  */
 ssize_t sq_conn_send(struct sq_conn *c, const struct iovec *iov, int n);
 ssize_t sq_conn_recv(struct sq_conn *c, void *buf, size_t len);

@@ -136,12 +136,12 @@ static void assert_same(const struct result *a, const struct result *b)
 struct row {
 	const char *text;
 	size_t len;
-	int status; /* 0: refused */
-	const char *body;    /* or the reason's beginning */
+	int status;       /* 0: refused */
+	const char *body; /* or the reason's beginning */
 	bool keep;
 	const char *headers; /* NULL: whatever */
-	bool head;	     /* answer to HEAD */
-	size_t pad;	     /* so many 'a' at the '@' */
+	bool head;           /* answer to HEAD */
+	size_t pad;          /* so many 'a' at the '@' */
 };
 
 #define T(text) text, sizeof(text) - 1
@@ -164,7 +164,8 @@ static const struct row good[] = {
 	{T(H "\r\nuntil close"), 200, "until close", false, "", 0, 0},
 	{T("HTTP/1.0 200 OK\r\n\r\nold"), 200, "old", false, "", 0, 0},
 	{T("HTTP/1.0 200 OK\r\n" CL2 "\r\nok"), 200, "ok", false, "", 0, 0},
-	{T("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n" CL2 "\r\nok"), 200, "ok", true, "", 0, 0},
+	{T("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n" CL2 "\r\nok"), 200, "ok", true, "", 0,
+	 0},
 	{T(H "Connection: close\r\n" CL2 "\r\nok"), 200, "ok", false, "", 0, 0},
 	{T(H "Connection: keep-alive, CLOSE\r\n" CL2 "\r\nok"), 200, "ok", false, "", 0, 0},
 	{T(H "Connection: x-secret, ,close\r\nX-Secret: 1\r\nX-Secrets: 2\r\n" CL2 "\r\nok"), 200,
@@ -230,8 +231,8 @@ static const struct row bad[] = {
 	{T(H CL2 "\nok"), 0, "line ended by a bare LF", 0, 0, 0, 0},
 	{T(H "X: a\rb\r\n\r\n"), 0, "control character in a header", 0, 0, 0, 0},
 	{T(H "X: a\0b\r\n\r\n"), 0, "control character in a header", 0, 0, 0, 0},
-	{T(H "X: a long line, longer than eight\x7f\r\n\r\n"), 0, "control character in a header", 0,
-	 0, 0, 0},
+	{T(H "X: a long line, longer than eight\x7f\r\n\r\n"), 0, "control character in a header",
+	 0, 0, 0, 0},
 	{T(H "X\0Y: a\r\n\r\n"), 0, "header name is not a token", 0, 0, 0, 0},
 	{T(H "X Y: a\r\n\r\n"), 0, "header name is not a token", 0, 0, 0, 0},
 	{T(H "X\xc3\xa9: a\r\n\r\n"), 0, "header name is not a token", 0, 0, 0, 0},
@@ -251,22 +252,26 @@ static const struct row bad[] = {
 	{T(H "Content-Length: 2 2\r\n\r\nok"), 0, "malformed Content-Length", 0, 0, 0, 0},
 	{T(H "Content-Length: 9223372036854775808\r\n\r\n"), 0, "Content-Length overflows", 0, 0, 0,
 	 0},
-	{T(H "Content-Length: 99999999999999999999999\r\n\r\n"), 0, "Content-Length overflows", 0, 0,
-	 0, 0},
+	{T(H "Content-Length: 99999999999999999999999\r\n\r\n"), 0, "Content-Length overflows", 0,
+	 0, 0, 0},
 	{T(H "Content-Length:\t2\r\n\r\nok"), 0, "tab in a framing field", 0, 0, 0, 0},
 	{T(H "Transfer-Encoding: chunked\t\r\n\r\nok"), 0, "tab in a framing field", 0, 0, 0, 0},
 	{T(H CL2 TE "\r\n2\r\nok\r\n0\r\n\r\n"), 0, "Transfer-Encoding where none", 0, 0, 0, 0},
 	{T(H TE CL2 "\r\n2\r\nok\r\n0\r\n\r\n"), 0, "Transfer-Encoding where none", 0, 0, 0, 0},
-	{T("HTTP/1.0 200 OK\r\n" TE "\r\n0\r\n\r\n"), 0, "Transfer-Encoding where none", 0, 0, 0, 0},
-	{T("HTTP/1.1 204 No\r\n" TE "\r\n0\r\n\r\n"), 0, "Transfer-Encoding where none", 0, 0, 0, 0},
+	{T("HTTP/1.0 200 OK\r\n" TE "\r\n0\r\n\r\n"), 0, "Transfer-Encoding where none", 0, 0, 0,
+	 0},
+	{T("HTTP/1.1 204 No\r\n" TE "\r\n0\r\n\r\n"), 0, "Transfer-Encoding where none", 0, 0, 0,
+	 0},
 	{T(H TE TE "\r\n0\r\n\r\n"), 0, "Transfer-Encoding other", 0, 0, 0, 0},
 	{T(H "Transfer-Encoding: gzip, chunked\r\n\r\n"), 0, "Transfer-Encoding other", 0, 0, 0, 0},
 	{T(H "Transfer-Encoding: identity\r\n\r\n"), 0, "Transfer-Encoding other", 0, 0, 0, 0},
-	{T(H "Transfer-Encoding: \x0b" "chunked\r\n\r\n"), 0, "control character in a header", 0, 0,
-	 0, 0},
+	{T(H "Transfer-Encoding: \x0b"
+	     "chunked\r\n\r\n"),
+	 0, "control character in a header", 0, 0, 0, 0},
 	{T(H "Transfer-Encoding:\r\n\r\n"), 0, "Transfer-Encoding other", 0, 0, 0, 0},
 	{T("HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\nraw"), 0, "101 that nobody", 0, 0, 0, 0},
-	{T("HTTP/1.1 100 C\r\n" CL2 "\r\nok" H CL2 "\r\nok"), 0, "an interim answer with", 0, 0, 0, 0},
+	{T("HTTP/1.1 100 C\r\n" CL2 "\r\nok" H CL2 "\r\nok"), 0, "an interim answer with", 0, 0, 0,
+	 0},
 	{T(I32 I1 H CL2 "\r\nok"), 0, "too many interim answers", 0, 0, 0, 0},
 	{T(H TE "\r\nzz\r\nok"), 0, "malformed chunk size", 0, 0, 0, 0},
 	{T(H TE "\r\n\r\nok"), 0, "malformed chunk size", 0, 0, 0, 0},
@@ -282,7 +287,8 @@ static const struct row bad[] = {
 	{T(H TE "\r\n2\r\nok!\r\n0\r\n\r\n"), 0, "chunk not ended by CRLF", 0, 0, 0, 0},
 	{T(H TE "\r\n2\r\nok\n0\r\n\r\n"), 0, "line ended by a bare LF", 0, 0, 0, 0},
 	{T(H TE "\r\n0\r\nX-T 1\r\n\r\n"), 0, "header line without a colon", 0, 0, 0, 0},
-	{T(H TE "\r\n0\r\nContent-Length: 1\r\n\r\n"), 0, "framing field in the trailers", 0, 0, 0, 0},
+	{T(H TE "\r\n0\r\nContent-Length: 1\r\n\r\n"), 0, "framing field in the trailers", 0, 0, 0,
+	 0},
 	{T(H TE "\r\n0\r\n" TE "\r\n"), 0, "framing field in the trailers", 0, 0, 0, 0},
 	{T(H "X: @\r\n" CL2 "\r\nok"), 0, "head larger than 64 KiB", 0, 0, 0, 70000},
 	{T(H "X: @"), 0, "head larger than 64 KiB", 0, 0, 0, 300000},
@@ -371,7 +377,8 @@ static void test_many_headers(void **state)
 			n += (size_t)sprintf(text + n, "a%zu: %zu\r\n", i, i);
 		n += (size_t)sprintf(text + n, "\r\n");
 		read_answer(text, n, n, n, false, &res);
-		assert_int_equal(res.end, count > SQ_ANSWER_HEADERS_MAX ? SQ_READ_BAD : SQ_READ_END);
+		assert_int_equal(res.end,
+				 count > SQ_ANSWER_HEADERS_MAX ? SQ_READ_BAD : SQ_READ_END);
 	}
 	assert_string_equal(res.reason, "too many headers");
 }
@@ -424,8 +431,10 @@ static void test_event_stream(void **state)
 		const char *type;
 		bool is;
 	} rows[] = {
-		{"text/event-stream", true},  {"Text/Event-Stream; charset=utf-8", true},
-		{"text/event-streams", false}, {"text/plain", false},
+		{"text/event-stream", true},
+		{"Text/Event-Stream; charset=utf-8", true},
+		{"text/event-streams", false},
+		{"text/plain", false},
 	};
 	struct sq_answer_reader r = {0};
 	size_t i;
@@ -437,9 +446,9 @@ static void test_event_stream(void **state)
 		struct sq_bytes in, body;
 		char text[200];
 
-		in.len = (size_t)snprintf(text, sizeof(text),
-					  H "Content-Type: %s\r\nKeep-Alive: timeout=7, max=3\r\n\r\n",
-					  rows[i].type);
+		in.len = (size_t)snprintf(
+			text, sizeof(text),
+			H "Content-Type: %s\r\nKeep-Alive: timeout=7, max=3\r\n\r\n", rows[i].type);
 		in.data = text;
 		sq_answer_reader_begin(&r, &a, arena, false);
 		assert_int_equal(sq_answer_read(&r, &in, &body), SQ_READ_HEAD);
@@ -635,10 +644,11 @@ static void test_mutations(void **state)
 
 static void test_speed(void **state)
 {
-	static const char text[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
-				   "Date: Mon, 01 Jan 2024 00:00:00 GMT\r\nX-Call-Id: 0123456789\r\n"
-				   "X-Duration-Seconds: 0.001234\r\nContent-Length: 13\r\n\r\n"
-				   "Hello, world\n";
+	static const char text[] =
+		"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
+		"Date: Mon, 01 Jan 2024 00:00:00 GMT\r\nX-Call-Id: 0123456789\r\n"
+		"X-Duration-Seconds: 0.001234\r\nContent-Length: 13\r\n\r\n"
+		"Hello, world\n";
 	static struct sq_answer_reader r;
 	int64_t best = SQ_NEVER;
 	int round, i;
@@ -681,12 +691,9 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_many_headers),
-		cmocka_unit_test(test_many_named),
-		cmocka_unit_test(test_extensions),
-		cmocka_unit_test(test_event_stream),
+		cmocka_unit_test(test_good),         cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_many_headers), cmocka_unit_test(test_many_named),
+		cmocka_unit_test(test_extensions),   cmocka_unit_test(test_event_stream),
 #ifdef HAVE_HTTP_PARSER
 		cmocka_unit_test(test_mutations),
 #endif

@@ -21,6 +21,15 @@
 
 #define MIB (1u << 20)
 
+/* ThreadSanitizer makes a fork of a vfork: the reason of a failed execve does not come back. */
+#if defined(__SANITIZE_THREAD__)
+#define REAL_FORK
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define REAL_FORK
+#endif
+#endif
+
 static char dir[] = "/tmp/sq-functions.XXXXXX";
 
 static void put(const char *name, mode_t mode, const char *script)
@@ -80,9 +89,9 @@ static void test_knows(void **state)
 		const char *name;
 		bool known;
 	} rows[] = {
-		{"echo", true},	    {"link", true},	{"plain", false}, {"folder", false},
-		{"absent", false},  {".hidden", false}, {"..", false},	  {"", false},
-		{"../echo", false}, {"a b", false},	{"folder/echo", false},
+		{"echo", true},     {"link", true},     {"plain", false},       {"folder", false},
+		{"absent", false},  {".hidden", false}, {"..", false},          {"", false},
+		{"../echo", false}, {"a b", false},     {"folder/echo", false},
 	};
 	struct rig *r = opened();
 	int turn;
@@ -106,9 +115,10 @@ static bool has_line(const char *text, const char *line)
 
 static void test_environment(void **state)
 {
-	static const char headers[] = "Content-Type: text/x\r\nx-plan: gold\r\nX-Plan: tin\r\n"
-				      "ACCEPT-language: de\r\nX-Sequoia-Run: forged\r\nPath: /evil\r\n"
-				      "Odd_name: 1\r\n";
+	static const char headers[] =
+		"Content-Type: text/x\r\nx-plan: gold\r\nX-Plan: tin\r\n"
+		"ACCEPT-language: de\r\nX-Sequoia-Run: forged\r\nPath: /evil\r\n"
+		"Odd_name: 1\r\n";
 	struct rig *r = opened();
 	struct call *c = call_new(r, "PUT", "env", "/a%20b?q=1&r", headers, 10);
 	char *env, id[SQ_ID_HEX], line[100];
@@ -158,13 +168,13 @@ static void test_exit_codes(void **state)
 	call_expect(c, SQ_FAULT_BACKEND_BROKEN, 0, NULL);
 	assert_string_equal(c->detail, "killed by signal 11 (Segmentation fault)");
 	call_free(c);
-	c = call_new(r, "GET", "absent", "", NULL, 0);
-	call_expect(c, SQ_FAULT_NO_FUNCTION, 0, NULL);
-	call_free(c);
 	c = call_new(r, "GET", "../echo", "", NULL, 0);
 	call_expect(c, SQ_FAULT_NO_FUNCTION, 0, NULL);
 	call_free(c);
-#ifndef __SANITIZE_THREAD__ /* makes a fork of our vfork: the reason does not come back */
+#ifndef REAL_FORK
+	c = call_new(r, "GET", "absent", "", NULL, 0);
+	call_expect(c, SQ_FAULT_NO_FUNCTION, 0, NULL);
+	call_free(c);
 	c = call_new(r, "GET", "plain", "", NULL, 0);
 	call_expect(c, SQ_FAULT_FUNCTION_FAILED, 0, NULL);
 	call_free(c);
@@ -422,8 +432,9 @@ static int set_up(void **state)
 	put("tree", 0755, "#!/bin/sh\nsleep 100 &\necho $$ $! >pids\nwait\n");
 	put("holder", 0755, "#!/bin/sh\necho begun\nsleep 100 &\n");
 	put("helper", 0755, "#!/bin/sh\necho begun\n(sleep 0.2; echo ended) &\n");
-	put("fds", 0755, "#!/bin/sh\nfor i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do\n"
-			 "test -e /proc/$$/fd/$i && test $i -ne 10 && echo $i; done; exit 0\n");
+	put("fds", 0755,
+	    "#!/bin/sh\nfor i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do\n"
+	    "test -e /proc/$$/fd/$i && test $i -ne 10 && echo $i; done; exit 0\n");
 	put("talks", 0755,
 	    "#!/bin/sh\necho one >&2\necho two words >&2\nhead -c 3000 /dev/zero | tr '\\0' x >&2\n"
 	    "echo >&2\nprintf unended >&2\n");
@@ -447,11 +458,11 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_echo),	    cmocka_unit_test(test_knows),
+		cmocka_unit_test(test_echo),        cmocka_unit_test(test_knows),
 		cmocka_unit_test(test_environment), cmocka_unit_test(test_exit_codes),
-		cmocka_unit_test(test_big),	    cmocka_unit_test(test_unread),
+		cmocka_unit_test(test_big),         cmocka_unit_test(test_unread),
 		cmocka_unit_test(test_too_large),   cmocka_unit_test(test_timeout),
-		cmocka_unit_test(test_holder),	    cmocka_unit_test(test_abort),
+		cmocka_unit_test(test_holder),      cmocka_unit_test(test_abort),
 		cmocka_unit_test(test_descriptors), cmocka_unit_test(test_stderr),
 		cmocka_unit_test(test_clean_start),
 	};

@@ -13,7 +13,9 @@
 #include <cmocka.h>
 
 #define RUN "0123456789abcdef0000000000000007"
-#define OURS "X-Call-Id: " RUN "\r\nX-Sequoia-Run: " RUN "\r\nX-Sequoia-Node: 2\r\nX-Sequoia-Attempt: 3\r\n"
+#define OURS                                                                                       \
+	"X-Call-Id: " RUN "\r\nX-Sequoia-Run: " RUN                                                \
+	"\r\nX-Sequoia-Node: 2\r\nX-Sequoia-Attempt: 3\r\n"
 #define KEY "Idempotency-Key: " RUN "/2\r\n"
 #define HOST "Host: gw:81\r\n"
 
@@ -24,12 +26,11 @@ struct row {
 };
 
 static const struct row rows[] = {
-	{"GET", "", NULL, NULL, "", -1, "",
-	 "GET /function/fn HTTP/1.1\r\n" HOST OURS KEY "\r\n"},
+	{"GET", "", NULL, NULL, "", -1, "", "GET /function/fn HTTP/1.1\r\n" HOST OURS KEY "\r\n"},
 	{"GET", "/a%2Fb/%C3%A9", "q=%20&x=;", NULL, "A: b\r\n", -1, "/base",
-	 "GET /base/function/fn/a%2Fb/%C3%A9?q=%20&x=; HTTP/1.1\r\n" HOST "A: b\r\n" OURS KEY "\r\n"},
-	{"GET", "", "", NULL, "", -1, "",
-	 "GET /function/fn? HTTP/1.1\r\n" HOST OURS KEY "\r\n"},
+	 "GET /base/function/fn/a%2Fb/%C3%A9?q=%20&x=; HTTP/1.1\r\n" HOST "A: b\r\n" OURS KEY
+	 "\r\n"},
+	{"GET", "", "", NULL, "", -1, "", "GET /function/fn? HTTP/1.1\r\n" HOST OURS KEY "\r\n"},
 	{"GET", "/x", "q", "/api//v1/../y", "", -1, "",
 	 "GET /api//v1/../y?q HTTP/1.1\r\n" HOST OURS KEY "\r\n"},
 	{"POST", "", NULL, NULL, "", -1, "",
@@ -41,15 +42,16 @@ static const struct row rows[] = {
 	{"GET", "", NULL, NULL, "", 1234, "",
 	 "GET /function/fn HTTP/1.1\r\n" HOST "Content-Length: 1234\r\n" OURS KEY "\r\n"},
 	{"PUT", "", NULL, NULL, "idempotency-KEY: mine\r\n", -1, "",
-	 "PUT /function/fn HTTP/1.1\r\n" HOST "idempotency-KEY: mine\r\nContent-Length: 0\r\n" OURS "\r\n"},
+	 "PUT /function/fn HTTP/1.1\r\n" HOST "idempotency-KEY: mine\r\nContent-Length: 0\r\n" OURS
+	 "\r\n"},
 	/* What is ours is not taken from the client; what only looks so is. */
 	{"GET", "", NULL, NULL,
 	 "host: evil\r\nA: 1\r\nX-SEQUOIA-run: evil\r\nx-sequoia-node: 9\r\nB: 2\r\n"
 	 "X-Sequoia-Attempt: 9\r\ncontent-length: 9\r\nTransfer-Encoding: chunked\r\n"
 	 "X-Call-Id: x\r\nConnection: close\r\nX-Call-Ids: 1\r\nX-Sequoia-Plan: y\r\n",
 	 -1, "",
-	 "GET /function/fn HTTP/1.1\r\n" HOST "A: 1\r\nB: 2\r\nX-Call-Ids: 1\r\nX-Sequoia-Plan: y\r\n"
-	 OURS KEY "\r\n"},
+	 "GET /function/fn HTTP/1.1\r\n" HOST
+	 "A: 1\r\nB: 2\r\nX-Call-Ids: 1\r\nX-Sequoia-Plan: y\r\n" OURS KEY "\r\n"},
 };
 
 static struct sq_blob *blob_of(struct sq_blob_store *store, int n)
@@ -108,8 +110,8 @@ static void test_long(void **state)
 {
 	const struct sq_target target = {.host = "h", .base = ""};
 	struct sq_request rq = {.method = "GET", .path = ""};
-	struct sq_invocation inv = {.function = "f", .request = &rq, .attempt = UINT32_MAX,
-				    .node = UINT32_MAX};
+	struct sq_invocation inv = {
+		.function = "f", .request = &rq, .attempt = UINT32_MAX, .node = UINT32_MAX};
 	size_t n;
 
 	(void)state;

@@ -50,8 +50,8 @@ static void one(const struct script *script, const char *method, enum sq_fault f
 
 static void test_request(void **state)
 {
-	static const struct script script[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, OK2, 0}, {TELL, 0, 0}, {GONE, 0, 0}, {DONE, 0, 0}};
+	static const struct script script[] = {{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, OK2, 0},
+					       {TELL, 0, 0},   {GONE, 0, 0},    {DONE, 0, 0}};
 	struct rig *r = begin(script);
 	char want[700], id[SQ_ID_HEX];
 	struct call *c;
@@ -85,9 +85,9 @@ static void test_request(void **state)
 
 static void test_keep_alive(void **state)
 {
-	static const struct script script[] = {{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, OK2, 0},
-					       {REQUEST, 0, 0}, {SEND, OK2, 0}, {REQUEST, 0, 0},
-					       {SEND, OK2, 0},	{GONE, 0, 0},	 {DONE, 0, 0}};
+	static const struct script script[] = {{ACCEPT, 0, 0},  {REQUEST, 0, 0}, {SEND, OK2, 0},
+					       {REQUEST, 0, 0}, {SEND, OK2, 0},  {REQUEST, 0, 0},
+					       {SEND, OK2, 0},  {GONE, 0, 0},    {DONE, 0, 0}};
 	struct rig *r = begin(script);
 	int i;
 
@@ -110,11 +110,15 @@ static void test_keep_alive(void **state)
 static void test_close(void **state)
 {
 	static const struct script script[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
 		{SEND, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", 0},
-		{GONE, 0, 0},	{ACCEPT, 0, 0},	 {REQUEST, 0, 0},
+		{GONE, 0, 0},
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
 		{SEND, "HTTP/1.0 200 OK\r\n\r\nuntil the end", 0},
-		{CLOSE, 0, 0},	{DONE, 0, 0}};
+		{CLOSE, 0, 0},
+		{DONE, 0, 0}};
 	struct rig *r = begin(script);
 	struct call *a, *b;
 
@@ -134,8 +138,8 @@ static void test_close(void **state)
 static void test_idle_eof(void **state)
 {
 	static const struct script script[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, OK2, 0}, {WAIT, 0, 0}, {CLOSE, 0, 0},
-		{TELL, 0, 0},	{ACCEPT, 0, 0},	 {REQUEST, 0, 0}, {SEND, OK2, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, OK2, 0},  {WAIT, 0, 0},   {CLOSE, 0, 0},
+		{TELL, 0, 0},   {ACCEPT, 0, 0},  {REQUEST, 0, 0}, {SEND, OK2, 0}, {DONE, 0, 0}};
 	struct rig *r = begin(script);
 	struct call *a, *b;
 
@@ -158,10 +162,17 @@ static void test_idle_eof(void **state)
 /* Closed just when we send: what is idempotent is repeated, the rest is not, or when not sent. */
 static void stale(const char *method, size_t body_bytes, enum act how, bool repeated)
 {
-	const struct script script[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, OK2, 0}, {WAIT, 0, 0}, {how, 0, 0},
-		{TELL, 0, 0},	{repeated ? ACCEPT : CLOSE, 0, 0}, {repeated ? REQUEST : CLOSE, 0, 0},
-		{repeated ? SEND : CLOSE, OK2, 0}, {repeated ? GONE : CLOSE, 0, 0}, {DONE, 0, 0}};
+	const struct script script[] = {{ACCEPT, 0, 0},
+					{REQUEST, 0, 0},
+					{SEND, OK2, 0},
+					{WAIT, 0, 0},
+					{how, 0, 0},
+					{TELL, 0, 0},
+					{repeated ? ACCEPT : CLOSE, 0, 0},
+					{repeated ? REQUEST : CLOSE, 0, 0},
+					{repeated ? SEND : CLOSE, OK2, 0},
+					{repeated ? GONE : CLOSE, 0, 0},
+					{DONE, 0, 0}};
 	struct rig *r = begin(script);
 	struct call *a, *b;
 
@@ -190,7 +201,7 @@ static void test_stale(void **state)
 	stale("PUT", 3000, CLOSE, true);
 	stale("GET", 0, RESET, true);
 	stale("POST", 0, CLOSE, false);
-	stale("POST", 0, RESET, true);	       /* the send itself fails */
+	stale("POST", 0, RESET, true);       /* the send itself fails */
 	stale("POST", 8 * MIB, CLOSE, true); /* cannot have been sent wholly */
 }
 
@@ -252,18 +263,30 @@ static void test_broken(void **state)
 	static const struct script closed[] = {
 		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {CLOSE, 0, 0}, {DONE, 0, 0}};
 	static const struct script half[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", 0}, {CLOSE, 0, 0}, {DONE, 0, 0}};
-	static const struct script garbage[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, "\x16\x03\x01 hello", 0}, {GONE, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", 0},
+		{CLOSE, 0, 0},
+		{DONE, 0, 0}};
+	static const struct script garbage[] = {{ACCEPT, 0, 0},
+						{REQUEST, 0, 0},
+						{SEND, "\x16\x03\x01 hello", 0},
+						{GONE, 0, 0},
+						{DONE, 0, 0}};
 	static const struct script both[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", 0},
-		{GONE, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+		 0},
+		{GONE, 0, 0},
+		{DONE, 0, 0}};
 	static const struct script late[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", 0}, {SLEEP, 0, 20},
-		{RESET, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", 0},
+		{SLEEP, 0, 20},
+		{RESET, 0, 0},
+		{DONE, 0, 0}};
 
 	(void)state;
 	one(reset, "GET", SQ_FAULT_BACKEND_BROKEN, 0, NULL);
@@ -278,19 +301,38 @@ static void test_odd_but_good(void **state)
 {
 	static const struct script interim[] = {
 		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, "HTTP/1.1 100 Continue\r\n\r\n", 0},
-		{SLEEP, 0, 10}, {SEND, OK2, 0}, {GONE, 0, 0}, {DONE, 0, 0}};
-	static const struct script more[] = {/* two answers: the second is nobody's */
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, OK2 OK2, 0}, {GONE, 0, 0}, {DONE, 0, 0}};
-	static const struct script head[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n", 0}, {GONE, 0, 0}, {DONE, 0, 0}};
-	static const struct script none[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, "HTTP/1.1 204 No Content\r\n\r\n", 0}, {GONE, 0, 0},
+		{SLEEP, 0, 10}, {SEND, OK2, 0},  {GONE, 0, 0},
 		{DONE, 0, 0}};
-	static const struct script dribble[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, "HTTP/1.1 2", 0}, {SLEEP, 0, 5},
-		{SEND, "00 OK\r\nContent-Le", 0}, {SLEEP, 0, 5}, {SEND, "ngth: 4\r\n\r\n", 0},
-		{SLEEP, 0, 5}, {SEND, "slo", 0}, {SLEEP, 0, 5}, {SEND, "w", 0}, {GONE, 0, 0}, {DONE, 0, 0}};
+	static const struct script more[] = {/* two answers: the second is nobody's */
+					     {ACCEPT, 0, 0},
+					     {REQUEST, 0, 0},
+					     {SEND, OK2 OK2, 0},
+					     {GONE, 0, 0},
+					     {DONE, 0, 0}};
+	static const struct script head[] = {
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n", 0},
+		{GONE, 0, 0},
+		{DONE, 0, 0}};
+	static const struct script none[] = {{ACCEPT, 0, 0},
+					     {REQUEST, 0, 0},
+					     {SEND, "HTTP/1.1 204 No Content\r\n\r\n", 0},
+					     {GONE, 0, 0},
+					     {DONE, 0, 0}};
+	static const struct script dribble[] = {{ACCEPT, 0, 0},
+						{REQUEST, 0, 0},
+						{SEND, "HTTP/1.1 2", 0},
+						{SLEEP, 0, 5},
+						{SEND, "00 OK\r\nContent-Le", 0},
+						{SLEEP, 0, 5},
+						{SEND, "ngth: 4\r\n\r\n", 0},
+						{SLEEP, 0, 5},
+						{SEND, "slo", 0},
+						{SLEEP, 0, 5},
+						{SEND, "w", 0},
+						{GONE, 0, 0},
+						{DONE, 0, 0}};
 
 	(void)state;
 	one(interim, "POST", SQ_FAULT_NONE, 200, "ok");
@@ -304,14 +346,23 @@ static void test_odd_but_good(void **state)
 static void test_big(void **state)
 {
 	static const struct script script[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 5242880\r\n\r\n", 0}, {FILL, 0, 5 * MIB},
-		{REQUEST, 0, 0}, {SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0},
-		{TELL, 0, 0}, {WAIT, 0, 0}, {GONE, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 5242880\r\n\r\n", 0},
+		{FILL, 0, 5 * MIB},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0},
+		{TELL, 0, 0},
+		{WAIT, 0, 0},
+		{GONE, 0, 0},
+		{DONE, 0, 0}};
 	static const struct script second[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0}, {CHUNKS, 0, 3 * MIB},
-		{GONE, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0},
+		{CHUNKS, 0, 3 * MIB},
+		{GONE, 0, 0},
+		{DONE, 0, 0}};
 	struct rig *r = begin(script);
 	struct call *c;
 
@@ -368,39 +419,60 @@ static void test_early_answer(void **state)
 	}
 }
 
-static void test_stream(void **state)
+/* take: how fast the client is; sleeps: it takes nothing before the exchange has paused. */
+static void stream(size_t take, bool sleeps)
 {
 	static const struct script script[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0}, {CHUNKS, 0, 8 * MIB},
-		{GONE, 0, 0}, {DONE, 0, 0}};
-	static const struct script events[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", 0}, {FILL, 0, 10},
-		{WAIT, 0, 0}, {FILL, 0, 10}, {CLOSE, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0},
+		{CHUNKS, 0, 8 * MIB},
+		{GONE, 0, 0},
+		{DONE, 0, 0}};
 	struct rig *r = begin(script);
 	struct call *c;
 
-	(void)state;
 	rig_open(r, &sq_backend_openfaas);
 	r->settings.limit_answer = MIB; /* not for streams */
 	c = call_new(r, "GET", "f", "", NULL, 0);
 	c->inv.stream = true;
-	c->take = 100000;
-	c->sleeps_until = SQ_FLOW_HIGH;
+	c->take = take;
+	c->sleeps_until = sleeps ? SQ_FLOW_HIGH : 0;
 	call_expect(c, SQ_FAULT_NONE, 200, "");
-	loop_run_for(r, 30 * SQ_MS);
 	while (c->inv.flow.len > 0)
 		loop_run_for(r, SQ_MS);
 	assert_int_equal(c->flow_total, 8 * MIB);
 	assert_false(c->flow_bad);
-	assert_true(c->flow_max > SQ_FLOW_HIGH);
+	assert_true(c->flow_max > SQ_FLOW_HIGH || !sleeps);
 	assert_true(c->flow_max <= SQ_FLOW_HIGH + 65536);
 	assert_int_equal(c->heads, 1);
 	call_free(c);
 	end(r);
+}
 
-	r = begin(events);
+static void test_stream(void **state)
+{
+	(void)state;
+	stream(100000, true);
+	stream(0, true); /* pauses again and again, and always goes on */
+	stream(0, false);
+}
+
+static void test_events(void **state)
+{
+	static const struct script events[] = {
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", 0},
+		{FILL, 0, 10},
+		{WAIT, 0, 0},
+		{FILL, 0, 10},
+		{CLOSE, 0, 0},
+		{DONE, 0, 0}};
+	struct rig *r = begin(events);
+	struct call *c;
+
+	(void)state;
 	rig_open(r, &sq_backend_openfaas);
 	c = call_new(r, "GET", "f", "", NULL, 0);
 	call_start(c);
@@ -419,9 +491,14 @@ static void test_stream(void **state)
 static void test_short_stream(void **state)
 {
 	static const struct script script[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-		       "Content-Length: 2\r\n\r\nok", 0}, {GONE, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND,
+		 "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+		 "Content-Length: 2\r\n\r\nok",
+		 0},
+		{GONE, 0, 0},
+		{DONE, 0, 0}};
 	struct rig *r = begin(script);
 	struct call *c;
 
@@ -440,9 +517,15 @@ static void test_short_stream(void **state)
 static void test_discard(void **state)
 {
 	static const struct script script[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n", 0}, {FILL, 0, 1000},
-		{WAIT, 0, 0}, {FILL, 0, 4 * MIB - 1000}, {REQUEST, 0, 0}, {SEND, OK2, 0}, {GONE, 0, 0},
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n", 0},
+		{FILL, 0, 1000},
+		{WAIT, 0, 0},
+		{FILL, 0, 4 * MIB - 1000},
+		{REQUEST, 0, 0},
+		{SEND, OK2, 0},
+		{GONE, 0, 0},
 		{DONE, 0, 0}};
 	struct rig *r = begin(script);
 	struct call *c;
@@ -471,8 +554,11 @@ static void test_timeout(void **state)
 	static const struct script silent[] = {
 		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {GONE, 0, 0}, {DONE, 0, 0}};
 	static const struct script halfway[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", 0}, {GONE, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", 0},
+		{GONE, 0, 0},
+		{DONE, 0, 0}};
 	const struct script *scripts[] = {silent, halfway};
 	int i;
 
@@ -497,13 +583,19 @@ static void test_timeout(void **state)
 static void test_too_large(void **state)
 {
 	static const struct script declared[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n", 0}, {FILL, 0, 2000000},
-		{GONE, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n", 0},
+		{FILL, 0, 2000000},
+		{GONE, 0, 0},
+		{DONE, 0, 0}};
 	static const struct script chunked[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0}, {CHUNKS, 0, 2000000},
-		{GONE, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0},
+		{CHUNKS, 0, 2000000},
+		{GONE, 0, 0},
+		{DONE, 0, 0}};
 	const struct script *scripts[] = {declared, chunked};
 	int i;
 
@@ -528,8 +620,11 @@ static void test_too_large(void **state)
 static void test_abort(void **state)
 {
 	static const struct script script[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", 0}, {GONE, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", 0},
+		{GONE, 0, 0},
+		{DONE, 0, 0}};
 	struct rig *r = begin(script);
 	struct call *c;
 
@@ -577,10 +672,21 @@ static void test_descriptors(void **state)
 static void test_tls(void **state)
 {
 	static const struct script script[] = {
-		{ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, OK2, 0}, {REQUEST, 0, 0},
-		{SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0}, {CHUNKS, 0, 3 * MIB},
-		{WAIT, 0, 0}, {CLOSE, 0, 0}, {TELL, 0, 0}, {ACCEPT, 0, 0}, {REQUEST, 0, 0}, {SEND, OK2, 0},
-		{REQUEST, 0, 0}, {CLOSE, 0, 0}, {DONE, 0, 0}};
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, OK2, 0},
+		{REQUEST, 0, 0},
+		{SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 0},
+		{CHUNKS, 0, 3 * MIB},
+		{WAIT, 0, 0},
+		{CLOSE, 0, 0},
+		{TELL, 0, 0},
+		{ACCEPT, 0, 0},
+		{REQUEST, 0, 0},
+		{SEND, OK2, 0},
+		{REQUEST, 0, 0},
+		{CLOSE, 0, 0},
+		{DONE, 0, 0}};
 	static const size_t bodies[] = {10, 4 * MIB, 200000, 0};
 	struct rig *r = rig_new();
 	struct call *c;
@@ -628,16 +734,27 @@ static void test_tls_verify(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_request),	     cmocka_unit_test(test_keep_alive),
-		cmocka_unit_test(test_close),	     cmocka_unit_test(test_idle_eof),
-		cmocka_unit_test(test_stale),	     cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_connect_timeout), cmocka_unit_test(test_urls),
-		cmocka_unit_test(test_broken),	     cmocka_unit_test(test_odd_but_good),
-		cmocka_unit_test(test_big),	     cmocka_unit_test(test_early_answer),
-		cmocka_unit_test(test_stream),	     cmocka_unit_test(test_short_stream),
-		cmocka_unit_test(test_discard),	     cmocka_unit_test(test_timeout),
-		cmocka_unit_test(test_too_large),    cmocka_unit_test(test_abort),
-		cmocka_unit_test(test_descriptors),  cmocka_unit_test(test_tls),
+		cmocka_unit_test(test_request),
+		cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_close),
+		cmocka_unit_test(test_idle_eof),
+		cmocka_unit_test(test_stale),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_connect_timeout),
+		cmocka_unit_test(test_urls),
+		cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_odd_but_good),
+		cmocka_unit_test(test_big),
+		cmocka_unit_test(test_early_answer),
+		cmocka_unit_test(test_stream),
+		cmocka_unit_test(test_events),
+		cmocka_unit_test(test_short_stream),
+		cmocka_unit_test(test_discard),
+		cmocka_unit_test(test_timeout),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_abort),
+		cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_tls_verify),
 	};
 

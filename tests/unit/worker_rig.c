@@ -592,6 +592,6 @@ void peer_join(struct peer *p)
 void peer_url(const struct peer *p, struct rig *r, const char *base)
 {
 	free(r->conf.url);
-	assert_true(asprintf(&r->conf.url, "%s://127.0.0.1:%d%s",
-			     p->tls ? "https" : "http", p->port, base) > 0);
+	assert_true(asprintf(&r->conf.url, "%s://127.0.0.1:%d%s", p->tls ? "https" : "http",
+			     p->port, base) > 0);
 }

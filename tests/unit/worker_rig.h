@@ -39,7 +39,7 @@ struct call {
 	struct sq_request request;
 	struct rig *rig;
 	/* How the engine's consumer behaves: */
-	size_t take;	    /* of a flow, at most so much per millisecond; 0: all at once */
+	size_t take;         /* of a flow, at most so much per millisecond; 0: all at once */
 	size_t sleeps_until; /* takes nothing of a flow before there is more than that */
 	bool discard_at_head;
 	bool abort_at_head;
@@ -74,18 +74,18 @@ int count_descriptors(void);
 /* ---- the backend ---- */
 
 enum act {
-	ACCEPT,	 /* a connection; it becomes the present one */
+	ACCEPT,  /* a connection; it becomes the present one */
 	REQUEST, /* read a whole request into peer->request */
-	HEAD,	 /* its head only */
-	SEND,	 /* text */
-	FILL,	 /* n bytes of fill(), continuing where the last FILL ended */
-	CHUNKS,	 /* the same in chunks of 1000 bytes, with the last chunk */
-	SLEEP,	 /* n ms, to let bytes travel alone */
-	TELL,	 /* post `told` */
-	WAIT,	 /* for `go` */
+	HEAD,    /* its head only */
+	SEND,    /* text */
+	FILL,    /* n bytes of fill(), continuing where the last FILL ended */
+	CHUNKS,  /* the same in chunks of 1000 bytes, with the last chunk */
+	SLEEP,   /* n ms, to let bytes travel alone */
+	TELL,    /* post `told` */
+	WAIT,    /* for `go` */
 	CLOSE,
 	RESET,
-	GONE,	 /* read until the other side has closed */
+	GONE, /* read until the other side has closed */
 	DONE
 };
 
@@ -105,13 +105,13 @@ struct peer {
 	const struct script *script;
 	char request[1 << 16]; /* of the last REQUEST or HEAD: the head */
 	size_t body_bytes;     /* of the last REQUEST */
-	bool body_good;	       /* it was fill() */
+	bool body_good;        /* it was fill() */
 	size_t filled;
 };
 
 struct peer *peer_start(const struct script *script); /* ends with DONE */
 struct peer *peer_start_tls(const struct script *script);
-void peer_join(struct peer *p);			       /* waits for the script's end; frees */
+void peer_join(struct peer *p); /* waits for the script's end; frees */
 void peer_url(const struct peer *p, struct rig *r, const char *base);
 
 #endif
