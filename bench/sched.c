@@ -61,7 +61,7 @@ static int64_t clock_ns(void)
 
 static struct sq_cap *cap(struct bench *b, const char *name, uint32_t limit)
 {
-	const struct sq_cap_conf conf = {name, SQ_CAP_SEATS, limit, 0};
+	const struct sq_cap_conf conf = {.name = name, .kind = SQ_CAP_SEATS, .limit = limit};
 
 	return sq_cap_new(b->s, &conf);
 }
@@ -232,6 +232,44 @@ static void run_pause(struct bench *b, const struct shape *shape)
 	tear_down(b);
 }
 
+/* ---- others at the lock: looking in, a larger pool ---- */
+
+static void walk(struct bench *b, const char *name)
+{
+	static struct sq_lane_row rows[64];
+	struct sq_cursor cursor;
+	bool end = false;
+
+	sq_cursor_open(b->s, &cursor, false);
+	while (!end) {
+		int64_t since = clock_ns();
+
+		(void)sq_cursor_lanes(&cursor, rows, 64, &end);
+		sample(b, since);
+	}
+	sq_cursor_close(&cursor);
+	report(b, name);
+}
+
+static void run_others(struct bench *b)
+{
+	build(b, &shapes[0]);
+	walk(b, "slices of 10,000 lanes with items");
+	for (unsigned n = 0; n < ITEMS; n++)
+		sq_sched_cancel(b->s, &b->items[n]);
+	walk(b, "slices of 10,000 empty lanes");
+	for (uint32_t seats = 20000; seats <= 100000; seats += 80000) {
+		int64_t since = clock_ns();
+		int err = sq_cap_set_limit(sq_sched_pool(b->s), seats, SQ_SOURCE_SETTINGS, b->now);
+
+		sample(b, since);
+		report(b, err < 0          ? "no memory"
+			  : seats == 20000 ? "to 20,000 seats"
+					   : "to 100,000");
+	}
+	tear_down(b);
+}
+
 int main(int argc, char **argv)
 {
 	long decisions = argc > 1 ? strtol(argv[1], NULL, 10) : 200000;
@@ -248,6 +286,10 @@ int main(int argc, char **argv)
 		if (shapes[n].shared) {
 			memset(b, 0, offsetof(struct bench, samples));
 			run_pause(b, &shapes[n]);
+		}
+		if (n == 0) {
+			memset(b, 0, offsetof(struct bench, samples));
+			run_others(b);
 		}
 		free(b->samples);
 		free(b);

@@ -27,7 +27,7 @@
 
 struct sq_blob_store {
 	char *dir;
-	uint64_t limit;
+	_Atomic uint64_t limit;
 	_Atomic int64_t blobs, others; /* bytes charged */
 };
 
@@ -75,9 +75,15 @@ uint64_t sq_blob_store_memory(const struct sq_blob_store *st)
 	return sum > 0 ? (uint64_t)sum : 0;
 }
 
+void sq_blob_store_set_limit(struct sq_blob_store *st, uint64_t memory_limit)
+{
+	atomic_store_explicit(&st->limit, memory_limit, memory_order_relaxed);
+}
+
 bool sq_blob_store_full(const struct sq_blob_store *st)
 {
-	return sq_blob_store_memory(st) >= st->limit;
+	return sq_blob_store_memory(st) >=
+	       atomic_load_explicit(&st->limit, memory_order_relaxed);
 }
 
 void sq_blob_store_charge(struct sq_blob_store *st, int64_t bytes)
@@ -89,7 +95,9 @@ static bool has_room(const struct sq_blob_store *st, size_t bytes)
 {
 	uint64_t used = sq_blob_store_memory(st);
 
-	return used < st->limit && bytes <= st->limit - used;
+	uint64_t limit = atomic_load_explicit(&st->limit, memory_order_relaxed);
+
+	return used < limit && bytes <= limit - used;
 }
 
 static void charge(struct sq_blob *b, size_t bytes)

@@ -22,6 +22,7 @@ struct sq_blob_store;
 
 /* dir is copied; memory_limit bounds the bytes of all blobs in memory: over it they spool. */
 struct sq_blob_store *sq_blob_store_new(const char *dir, uint64_t memory_limit);
+void sq_blob_store_set_limit(struct sq_blob_store *st, uint64_t memory_limit); /* any thread */
 void sq_blob_store_free(struct sq_blob_store *st); /* asserts that no blob is left */
 uint64_t sq_blob_store_memory(const struct sq_blob_store *st); /* malloc'ed now, and charged */
 bool sq_blob_store_full(const struct sq_blob_store *st);       /* memory >= limit */

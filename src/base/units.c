@@ -170,6 +170,18 @@ static const struct unit *largest(const struct unit *table, uint64_t v)
 	return table;
 }
 
+/* As a whole number of at most four digits of the largest unit that gives one: 75s, not 1.25m. */
+static bool show_whole(char *buf, uint64_t v, const struct unit *table)
+{
+	for (const struct unit *u = largest(table, v); u->name; u++) {
+		if (v % u->size != 0 || v / u->size > 9999)
+			continue;
+		snprintf(buf, SHOW_MAX, "%" PRIu64 "%s", v / u->size, u->name);
+		return true;
+	}
+	return false;
+}
+
 /* With at most two decimals and four digits before them, if that is the very value. */
 static bool show_exact(char *buf, uint64_t v, const struct unit *table)
 {
@@ -217,7 +229,7 @@ char *sq_units_show_duration(char *buf, int64_t ns)
 	if (ns < 0)
 		*p++ = '-';
 	/* The sign's byte is not missed: the longest text is far shorter than SHOW_MAX. */
-	if (!show_exact(p, v, times))
+	if (!show_whole(p, v, times) && !show_exact(p, v, times))
 		show_rounded(p, v, times);
 	return buf;
 }

@@ -8,7 +8,7 @@
 
 /* The set while it grows. A class's first order is kept to be compared with the others. */
 struct reading {
-	struct sq_faults faults;
+	struct sq_faults *faults;
 	struct sq_policy_set *set;
 	size_t cap;
 	size_t counting; /* policies whose caps count something */
@@ -90,7 +90,7 @@ static void read_policy(struct reading *r, struct sq_value *v)
 
 static void read_policy_file(struct reading *r, const struct sq_file *file)
 {
-	struct sq_doc *d = sq_doc_open(file->path, file->name, &r->faults);
+	struct sq_doc *d = sq_doc_open(file->path, file->name, r->faults);
 
 	if (!d)
 		return;
@@ -100,20 +100,20 @@ static void read_policy_file(struct reading *r, const struct sq_file *file)
 	sq_doc_close(d);
 }
 
-struct sq_policy_set *sq_policies_read(const struct sq_settings *s, FILE *out)
+struct sq_policy_set *sq_policies_read(const struct sq_settings *s, struct sq_faults *faults)
 {
-	struct reading r = {.faults = {.out = out}};
+	struct reading r = {.faults = faults};
+	size_t before = faults->errors;
 	struct sq_file *files = NULL;
-	size_t n =
-		sq_files_find(s, "policies", s->policy_globs, s->n_policy_globs, &files, &r.faults);
+	size_t n = sq_files_find(s, "policies", s->policy_globs, s->n_policy_globs, &files, faults);
 
 	r.set = calloc(1, sizeof(*r.set));
 	if (!r.set)
-		sq_faults_add(&r.faults, "policies", "out of memory");
+		sq_faults_add(faults, "policies", "out of memory");
 	for (size_t i = 0; i < n && r.set; i++)
 		read_policy_file(&r, &files[i]);
 	sq_files_free(files, n);
-	if (r.faults.errors == 0)
+	if (faults->errors == before)
 		return r.set;
 	sq_policy_set_free(r.set);
 	return NULL;

@@ -4,12 +4,15 @@
 
 #include "base/log.h"
 #include "base/units.h"
-#include "conf/address.h"
 #include "conf/settings_impl.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
@@ -133,14 +136,77 @@ static struct sq_value *find_scalar(struct sq_value *root, const char *key)
 static void check_scalars(const struct sq_settings *s, struct sq_value *root)
 {
 	struct sq_value *level = find_scalar(root, "log.level");
-	struct sq_value *metrics = find_scalar(root, "admin.metrics");
 	enum sq_log_level ignored;
-	struct sq_address address;
 
 	if (level && !sq_log_level_parse(s->log_level, &ignored))
 		sq_value_error(level, "level: expected error, warn, info or debug");
-	if (metrics && s->admin_metrics[0] != '\0' && !sq_address_parse(s->admin_metrics, &address))
-		sq_value_error(metrics, "metrics: expected an address such as 127.0.0.1:9180");
+}
+
+/* Keys of the final syntax that are not built yet. */
+static void refuse_unbuilt(struct sq_value *root)
+{
+	sq_refuse(root, "chains");
+	sq_refuse(sq_as_map(sq_get(root, "admin")), "metrics");
+	sq_refuse(sq_as_map(sq_get(root, "metrics")), "windows");
+}
+
+/* ---- what the settings name, for sq_settings_check ---- */
+
+struct places {
+	struct sq_settings *s;
+	struct sq_value *root; /* NULL: no file */
+	struct sq_faults *faults;
+};
+
+/* v: where it stands; NULL: nowhere, it is the default. */
+__attribute__((format(printf, 3, 4))) static void fault_at(const struct places *p,
+							   struct sq_value *v, const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	if (v)
+		sq_value_error(v, "%s", text);
+	else
+		sq_faults_add(p->faults, p->s->file[0] ? p->s->file : "settings", "%s", text);
+}
+
+static void check_functions(const struct places *p, const struct sq_backend_conf *b)
+{
+	struct sq_value *backends = sq_as_map(sq_get(p->root, "backends"));
+	struct sq_value *v = sq_get(sq_as_map(sq_get(backends, b->name)), "functions");
+	struct stat st;
+
+	if (stat(b->functions, &st) < 0)
+		fault_at(p, v, "functions: %s: %s", b->functions, strerror(errno));
+	else if (!S_ISDIR(st.st_mode))
+		fault_at(p, v, "functions: %s: %s", b->functions, strerror(ENOTDIR));
+}
+
+static void check_socket(const struct places *p)
+{
+	const size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+	char *path = sq_settings_path(p->s, p->s->admin_socket);
+
+	if (path && strlen(path) > most)
+		fault_at(p, p->root ? find_scalar(p->root, "admin.socket") : NULL,
+			 "socket: %s: too long for a socket: %zu bytes, %zu at most", path,
+			 strlen(path), most);
+	free(path);
+}
+
+static void check_places(const struct places *p)
+{
+	for (size_t i = 0; i < p->s->n_backends; i++) {
+		const struct sq_backend_conf *b = &p->s->backends[i];
+
+		if (b->type == SQ_BACKEND_PROCESS && b->name && b->functions)
+			check_functions(p, b);
+	}
+	check_socket(p);
 }
 
 /* ---- the file ---- */
@@ -156,10 +222,11 @@ static void read_root(struct sq_settings *s, struct sq_value *root)
 	for (size_t i = 0; i < sq_n_scalars; i++)
 		read_scalar(s, &sq_scalars[i], find_scalar(root, sq_scalars[i].key));
 	check_scalars(s, root);
+	refuse_unbuilt(root);
 	sq_settings_read_lists(s, root);
 }
 
-static bool read_file(struct sq_settings *s, struct sq_faults *faults)
+static bool read_file(struct sq_settings *s, struct sq_faults *faults, bool places)
 {
 	struct sq_doc *d = sq_doc_open(s->file, s->file, faults);
 	struct sq_value *root, *v;
@@ -174,6 +241,8 @@ static bool read_file(struct sq_settings *s, struct sq_faults *faults)
 		sq_faults_add(faults, s->file, "the file is empty; it needs at least `version: 1`");
 	if (v && v->next)
 		sq_value_entry_error(v->next, "the settings are one document, not several");
+	if (root && places)
+		check_places(&(struct places){s, root, faults});
 	if (root && !sq_origins_collect(s->origins, root))
 		sq_doc_no_memory(d);
 	return sq_doc_close(d) && root;
@@ -227,26 +296,38 @@ static bool make_absolute(struct sq_settings *s)
 	return true;
 }
 
-struct sq_settings *sq_settings_read(const char *file, FILE *out)
+static struct sq_settings *read_all(const char *file, struct sq_faults *faults, bool places)
 {
-	struct sq_faults faults = {.out = out};
 	const char *name = file ? file : "";
 	struct sq_settings *s = settings_new(name);
+	size_t before = faults->errors;
 
 	if (!s) {
-		sq_faults_add(&faults, file ? file : "settings", "out of memory");
+		sq_faults_add(faults, file ? file : "settings", "out of memory");
 		return NULL;
 	}
 	s->dir = folder_of(name);
 	if (!s->dir)
-		sq_faults_add(&faults, file ? file : "settings", "its folder: %m");
-	else if ((!file || read_file(s, &faults)) &&
+		sq_faults_add(faults, file ? file : "settings", "its folder: %m");
+	else if ((!file || read_file(s, faults, places)) &&
 		 (!sq_settings_default_lists(s) || !make_absolute(s)))
-		sq_faults_add(&faults, file ? file : "settings", "out of memory");
-	if (faults.errors == 0)
+		sq_faults_add(faults, file ? file : "settings", "out of memory");
+	else if (!file && places)
+		check_places(&(struct places){s, NULL, faults});
+	if (faults->errors == before)
 		return s;
 	sq_settings_free(s);
 	return NULL;
+}
+
+struct sq_settings *sq_settings_read(const char *file, struct sq_faults *faults)
+{
+	return read_all(file, faults, false);
+}
+
+struct sq_settings *sq_settings_check(const char *file, struct sq_faults *faults)
+{
+	return read_all(file, faults, true);
 }
 
 void sq_settings_free(struct sq_settings *s)

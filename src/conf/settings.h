@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct sq_faults;
+
 struct sq_listen {
 	char *address; /* "127.0.0.1:8080", "[::1]:8080", "*:8080" */
 };
@@ -55,9 +57,7 @@ struct sq_settings {
 	size_t n_routes;
 	struct sq_route_conf *routes;
 	size_t n_policy_globs;
-	char **policy_globs; /* absolute */
-	size_t n_chain_globs;
-	char **chain_globs; /* absolute */
+	char **policy_globs; /* absolute; none by default */
 
 #define SQ_SETTING_STRING(field, path, def, help) char *field;
 #define SQ_SETTING_PATH(field, path, def, help) char *field;
@@ -73,17 +73,19 @@ struct sq_settings {
 
 /*
  * Reads a file (NULL: all defaults). Returns the settings, the caller frees with sq_settings_free,
- * or NULL after writing every fault found, in one pass, to `faults` as `file:line:col: error: ...`
- * with the line and a caret.
+ * or NULL after telling `faults` (conf/report.h) of every fault found, in one pass, as
+ * `file:line:col: error: ...` with the line and a caret.
  */
-struct sq_settings *sq_settings_read(const char *file, FILE *faults);
+struct sq_settings *sq_settings_read(const char *file, struct sq_faults *faults);
+/* The same, and looks at what the settings name: folders of functions, the socket's path. */
+struct sq_settings *sq_settings_check(const char *file, struct sq_faults *faults);
 void sq_settings_free(struct sq_settings *s); /* NULL is fine */
 
 /*
  * Reads the policy files that the settings name: glob by glob, the files of one in the order of
- * their names. NULL after writing the faults. Warnings are written too, and are no faults.
+ * their names. NULL after telling the faults. Warnings are told too, and are no faults.
  */
-struct sq_policy_set *sq_policies_read(const struct sq_settings *s, FILE *faults);
+struct sq_policy_set *sq_policies_read(const struct sq_settings *s, struct sq_faults *faults);
 
 /*
  * Every effective value with where it came from: one row per key, for `sequoiad -T` and

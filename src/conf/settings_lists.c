@@ -1,4 +1,4 @@
-/* Those settings that are lists: listen, backends, tenants, routes, policies, chains. */
+/* Those settings that are lists: listen, backends, tenants, routes, policies. */
 #include "base/clock.h"
 #include "conf/address.h"
 #include "conf/settings_impl.h"
@@ -56,8 +56,6 @@ static void check_listen(const struct sq_settings *s, size_t i, struct sq_value 
 		if (s->listens[j].address && sq_address_parse(s->listens[j].address, &other) &&
 		    sq_address_same(&this, &other))
 			sq_value_error(v, "address: %.64s is there already", text);
-	if (sq_address_parse(s->admin_metrics, &other) && sq_address_same(&this, &other))
-		sq_value_error(v, "address: %.64s is that of admin.metrics", text);
 }
 
 static void read_listens(struct sq_settings *s, struct sq_value *list)
@@ -320,7 +318,8 @@ static void read_routes(struct sq_settings *s, struct sq_value *list, bool backe
 
 static void read_globs(const struct sq_settings *s, struct sq_value *v, char ***globs, size_t *n)
 {
-	if (!v || v->kind == SQ_VALUE_NULL)
+	/* None is the default, so it may be written, too. */
+	if (!v || v->kind == SQ_VALUE_NULL || (v->kind == SQ_VALUE_LIST && !v->first))
 		return;
 	sq_read_list(v, sq_read_string, globs, n);
 	for (size_t i = 0; i < *n; i++) {
@@ -331,18 +330,6 @@ static void read_globs(const struct sq_settings *s, struct sq_value *v, char ***
 		free((*globs)[i]);
 		(*globs)[i] = path;
 	}
-}
-
-static bool default_glob(const struct sq_settings *s, const char *glob, char ***globs, size_t *n)
-{
-	if (*n > 0)
-		return true;
-	*globs = calloc(1, sizeof(char *));
-	if (!*globs)
-		return false;
-	**globs = sq_settings_path(s, glob);
-	*n = **globs != NULL;
-	return *n == 1;
 }
 
 static bool default_backend(struct sq_settings *s)
@@ -375,9 +362,7 @@ static bool default_listen(struct sq_settings *s)
 
 bool sq_settings_default_lists(struct sq_settings *s)
 {
-	return default_listen(s) && default_backend(s) &&
-	       default_glob(s, "policies/*.yaml", &s->policy_globs, &s->n_policy_globs) &&
-	       default_glob(s, "chains/*.yaml", &s->chain_globs, &s->n_chain_globs);
+	return default_listen(s) && default_backend(s);
 }
 
 void sq_settings_read_lists(struct sq_settings *s, struct sq_value *root)
@@ -387,7 +372,6 @@ void sq_settings_read_lists(struct sq_settings *s, struct sq_value *root)
 	read_listens(s, sq_as_list(sq_get(root, "listen")));
 	read_backends(s, sq_as_map(backends));
 	read_globs(s, sq_get(root, "policies"), &s->policy_globs, &s->n_policy_globs);
-	read_globs(s, sq_get(root, "chains"), &s->chain_globs, &s->n_chain_globs);
 	read_tenants(s, sq_as_list(sq_get(root, "tenants")));
 	/* Routes name backends, so the default one must be there by now. */
 	if (!sq_settings_default_lists(s))
@@ -423,5 +407,4 @@ void sq_settings_free_lists(struct sq_settings *s)
 	free(s->tenants);
 	free(s->routes);
 	free_texts(s->policy_globs, s->n_policy_globs);
-	free_texts(s->chain_globs, s->n_chain_globs);
 }

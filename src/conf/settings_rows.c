@@ -203,7 +203,7 @@ static char *show_list(char *const *list, size_t n)
 			return NULL;
 		}
 	}
-	return text.data ? text.data : strdup("");
+	return text.data ? text.data : strdup("none");
 }
 
 static void add_scalar(struct table *t, const struct sq_scalar *r)
@@ -271,7 +271,6 @@ static void add_lists(struct table *t)
 		add(t, strdup(s->routes[i].function), "routes[%zu].function", i);
 		add(t, show_bool(s->routes[i].stream), "routes[%zu].stream", i);
 	}
-	add(t, show_list(s->chain_globs, s->n_chain_globs), "chains");
 	add(t, show_list(s->policy_globs, s->n_policy_globs), "policies");
 }
 

@@ -1,6 +1,23 @@
 #include "ctl/ctl.h"
 
 #include <stdio.h>
+#include <string.h>
+
+/* "100" of a rate is "100/s" for people. */
+static void show_rates(json_t *caps)
+{
+	size_t i;
+	json_t *row;
+
+	json_array_foreach(caps, i, row) {
+		const char *kind = json_string_value(json_object_get(row, "kind"));
+		json_t *limit = json_object_get(row, "limit");
+
+		if (kind && strcmp(kind, "rate") == 0 && json_is_number(limit))
+			json_object_set_new(row, "limit",
+					    json_sprintf("%.6g/s", json_number_value(limit)));
+	}
+}
 
 void sq_ctl_show_queue(const json_t *data)
 {
@@ -19,5 +36,6 @@ void sq_ctl_show_queue(const json_t *data)
 
 	sq_ctl_table(lanes, SQ_LEN(lanes), json_object_get(data, "lanes"), "Nothing waits.");
 	putchar('\n');
+	show_rates(json_object_get(data, "caps"));
 	sq_ctl_table(caps, SQ_LEN(caps), json_object_get(data, "caps"), "There are no caps.");
 }

@@ -16,5 +16,5 @@ void sq_ctl_show_runs(const json_t *data)
 	};
 
 	sq_ctl_table(columns, SQ_LEN(columns), json_object_get(data, "runs"),
-		     "There are no such runs.");
+		     "No runs. (Synchronous calls are not kept when they have ended.)");
 }

@@ -26,6 +26,8 @@ static const char *show(char buf[64], const json_t *value, enum sq_cell cell)
 	case SQ_CELL_TEXT:
 		break;
 	case SQ_CELL_COUNT:
+		if (text) /* with its unit */
+			return text;
 		snprintf(buf, 64, "%lld", (long long)json_integer_value(value));
 		return buf;
 	case SQ_CELL_DURATION:

@@ -10,6 +10,8 @@
 #include "base/blob.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/rcu.h"
+#include "conf/report.h"
 #include "conf/settings.h"
 #include "daemon/worker_thread.h"
 #include "engine/engine.h"
@@ -19,12 +21,14 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -43,6 +47,7 @@ static const struct sq_backend_ops *const backend_kinds[] = {
 struct daemon {
 	const char *file;
 	const struct sq_settings *settings; /* the engine's, from its birth */
+	int state_lock;
 	char *metrics_path;
 	struct sq_blob_store *blobs;
 	struct sq_metrics *metrics;
@@ -105,14 +110,33 @@ static int make_folder(const char *path, struct sq_error *e)
 	if (err == 0 && mkdir(path, 0750) < 0 && errno != EEXIST)
 		err = -errno;
 	free(p);
-	return err ? sq_error_set(e, -err, "%s: %s", path, strerror(-err)) : 0;
+	return err ? sq_error_set(e, -err, "state %s: %s", path, strerror(-err)) : 0;
+}
+
+/* Two daemons would write one metrics.db. The lock is held for life and ends with it, however. */
+static int lock_state(struct daemon *d, struct sq_error *e)
+{
+	const char *folder = d->settings->state;
+	char *path = NULL;
+	int err = 0;
+
+	if (asprintf(&path, "%s/lock", folder) < 0)
+		return sq_error_set(e, ENOMEM, "out of memory");
+	d->state_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	if (d->state_lock < 0 || flock(d->state_lock, LOCK_EX | LOCK_NB) < 0)
+		err = errno;
+	free(path);
+	if (err == EWOULDBLOCK)
+		return sq_error_set(
+			e, err, "state %s: another daemon uses it; stop it, or set state", folder);
+	return err ? sq_error_set(e, err, "state %s: lock: %s", folder, strerror(err)) : 0;
 }
 
 static int open_stores(struct daemon *d, struct sq_error *e)
 {
 	const struct sq_settings *s = d->settings;
 
-	if (make_folder(s->state, e) < 0)
+	if (make_folder(s->state, e) < 0 || lock_state(d, e) < 0)
 		return -1;
 	if (asprintf(&d->metrics_path, "%s/metrics.db", s->state) < 0)
 		return sq_error_set(e, ENOMEM, "out of memory");
@@ -131,6 +155,8 @@ static size_t sample(void *arg, struct sq_metric_gauge *rows, size_t cap)
 static int open_metrics(struct daemon *d, unsigned threads, struct sq_error *e)
 {
 	const struct sq_settings *s = d->settings;
+	size_t folder = strlen(s->state) + 1;
+	struct sq_error why = {.text = ""};
 
 	d->metrics = sq_metrics_start(&(struct sq_metrics_conf){.enabled = s->metrics_enabled,
 								.path = d->metrics_path,
@@ -140,8 +166,13 @@ static int open_metrics(struct daemon *d, unsigned threads, struct sq_error *e)
 								.instance = (uint16_t)s->instance,
 								.sample = sample,
 								.sample_arg = d},
-				      e);
-	return d->metrics ? 0 : -1;
+				      &why);
+	if (d->metrics)
+		return 0;
+	/* The setting is named, and the file as it is called in that folder. */
+	if (strncmp(why.text, d->metrics_path, folder) != 0)
+		return sq_error_set(e, EIO, "%s", why.text);
+	return sq_error_set(e, EIO, "state %s: %s", s->state, why.text + folder);
 }
 
 static unsigned thread_count(const struct sq_settings *s)
@@ -217,6 +248,8 @@ static void death(struct daemon *d)
 	sq_engine_free(en);
 	sq_blob_store_free(d->blobs);
 	free(d->metrics_path);
+	if (d->state_lock >= 0)
+		close(d->state_lock);
 }
 
 /* Waits for a signal of the set for at most ns; 0: none came. */
@@ -236,7 +269,7 @@ static bool all_quiet(const struct daemon *d)
 /* Until nothing is left to do, the time is over, or somebody insists. */
 static void drain(struct daemon *d, const sigset_t *set)
 {
-	int64_t until = sq_time_add(sq_clock_ns(), d->settings->limit_stop);
+	int64_t until = sq_time_add(sq_clock_ns(), sq_engine_limit_stop(d->engine));
 	int sig = 0;
 
 	notify("STOPPING=1");
@@ -245,27 +278,94 @@ static void drain(struct daemon *d, const sigset_t *set)
 	sq_pool_stop_listening(d->pool);
 	while (sig != SIGTERM && sig != SIGINT && !all_quiet(d) && sq_clock_ns() < until)
 		sig = wait_signal(set, 10 * SQ_MS);
-	if (all_quiet(d))
-		return;
-	sq_log(SQ_LOG_WARN, "drain-cut", "runs=%zu", sq_engine_live(d->engine));
+	if (!all_quiet(d))
+		sq_log(SQ_LOG_WARN, "drain-cut", "runs=%zu", sq_engine_live(d->engine));
+	/* Also when all is quiet: from here on an open connection starts nothing any more. */
 	sq_engine_stop(d->engine);
 	until = sq_clock_ns() + ABORT_GRACE;
 	while (!all_quiet(d) && sq_clock_ns() < until)
 		wait_signal(set, 10 * SQ_MS);
+	/* A client that is still reading is cut by the front; a function that will not end, by this. */
+	if (sq_engine_live(d->engine) == 0)
+		return;
+	sq_log(SQ_LOG_ERROR, "stop-forced", "runs=%zu", sq_engine_live(d->engine));
+	_exit(EXIT_FAILURE);
+}
+
+/* ---- reload ---- */
+
+/* What is opened or made once, at the start: keys, or how keys begin. */
+static bool is_of_the_start(const char *key)
+{
+	static const char *const keys[] = {"listen[",  "backends.",     "workers.threads",
+					   "state",    "admin.",        "instance",
+					   "metrics.", "limits.headers"};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		size_t len = strlen(keys[i]);
+		bool begins = strncmp(key, keys[i], len) == 0;
+
+		if (begins && (key[len] == '\0' || strchr(".[", keys[i][len - 1])))
+			return true;
+	}
+	return false;
+}
+
+static const struct sq_setting_row *find_row(const struct sq_setting_row *rows, size_t n,
+					     const char *key)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(rows[i].key, key) == 0)
+			return &rows[i];
+	return NULL;
+}
+
+/* One of them may be NULL: the key is not there. */
+static void tell_restart(const struct sq_setting_row *now, const struct sq_setting_row *file)
+{
+	char key[200], old[600], new[600];
+
+	sq_log(SQ_LOG_WARN, "needs-restart", "key=%s in_force=%s file=%s",
+	       sq_log_quote(key, sizeof(key), now ? now->key : file->key),
+	       sq_log_quote(old, sizeof(old), now ? now->value : "none"),
+	       sq_log_quote(new, sizeof(new), file ? file->value : "none"));
+}
+
+/* A line for each setting that a reload does not change and that differs from the one in force. */
+static void warn_of_restart(const struct sq_settings *boot, const struct sq_settings *s)
+{
+	struct sq_setting_row *old, *new;
+	size_t n_old = sq_settings_rows(boot, &old), n_new = sq_settings_rows(s, &new);
+
+	for (size_t i = 0; i < n_old; i++) {
+		const struct sq_setting_row *r = find_row(new, n_new, old[i].key);
+
+		if (is_of_the_start(old[i].key) && (!r || strcmp(r->value, old[i].value) != 0))
+			tell_restart(&old[i], r);
+	}
+	for (size_t i = 0; i < n_new; i++)
+		if (is_of_the_start(new[i].key) && !find_row(old, n_old, new[i].key))
+			tell_restart(NULL, &new[i]);
+	sq_settings_rows_free(old, n_old);
+	sq_settings_rows_free(new, n_new);
 }
 
 static void reload(struct daemon *d)
 {
-	struct sq_settings *s = sq_settings_read(d->file, stderr);
-	struct sq_policy_set *p = s ? sq_policies_read(s, stderr) : NULL;
+	struct sq_faults faults = {.out = stderr};
+	struct sq_settings *s = sq_settings_read(d->file, &faults);
+	struct sq_policy_set *p = s ? sq_policies_read(s, &faults) : NULL;
 	enum sq_log_level level;
 	size_t n;
 
 	if (!p) {
 		sq_settings_free(s);
-		sq_log(SQ_LOG_ERROR, "reload-refused", "kept=old reason=\"the faults above\"");
+		sq_log(SQ_LOG_ERROR, "reload-refused",
+		       "kept=old reason=\"%zu fault%s, printed above\"", faults.errors,
+		       faults.errors == 1 ? "" : "s");
 		return;
 	}
+	warn_of_restart(d->settings, s);
 	if (sq_log_level_parse(s->log_level, &level))
 		sq_log_set_level(level);
 	n = p->n;
@@ -276,6 +376,8 @@ static void reload(struct daemon *d)
 		sq_log(SQ_LOG_INFO, "reloaded", "policies=%zu", n);
 	notify("READY=1");
 }
+
+/* ---- signals ---- */
 
 static void serve(struct daemon *d, const sigset_t *set)
 {
@@ -306,11 +408,12 @@ static void block_signals(sigset_t *set)
 static void usage(FILE *f)
 {
 	fputs("Usage: sequoiad [-c FILE] [-t | -T]\n"
-	      "  -c FILE  settings; default " SQ_SYSCONFDIR "/sequoia/sequoia.yaml if it exists\n"
-	      "  -t       check settings and policies, then exit (78: a fault was found)\n"
-	      "  -T       print every effective value with its origin, then exit\n"
-	      "  -V       print the version\n"
-	      "  -h       print this help\n"
+	      "  -c FILE        settings; default " SQ_SYSCONFDIR
+	      "/sequoia/sequoia.yaml if it exists\n"
+	      "  -t             check settings and policies, then exit (78: a fault was found)\n"
+	      "  -T             print every effective value with its origin, then exit\n"
+	      "  -V, --version  print the version\n"
+	      "  -h, --help     print this help\n"
 	      "Signals: TERM drains and stops, HUP reads settings and policies again.\n",
 	      f);
 }
@@ -327,9 +430,10 @@ static void print_settings(const struct sq_settings *s)
 
 static int run(const char *file)
 {
-	struct sq_settings *s = sq_settings_read(file, stderr);
-	struct sq_policy_set *p = s ? sq_policies_read(s, stderr) : NULL;
-	struct daemon d = {.file = file};
+	struct sq_faults faults = {.out = stderr};
+	struct sq_settings *s = sq_settings_read(file, &faults);
+	struct sq_policy_set *p = s ? sq_policies_read(s, &faults) : NULL;
+	struct daemon d = {.file = file, .state_lock = -1};
 	struct sq_error e = {.text = ""};
 	enum sq_log_level level;
 	sigset_t set;
@@ -341,7 +445,9 @@ static int run(const char *file)
 	}
 	if (sq_log_level_parse(s->log_level, &level))
 		sq_log_set_level(level);
+	sq_rcu_register_thread();
 	raise_descriptor_limit();
+	umask(027); /* metrics.db and what is in it are not everybody's business */
 	block_signals(&set);
 	err = birth(&d, s, p, &e);
 	if (err)
@@ -349,6 +455,7 @@ static int run(const char *file)
 	else
 		serve(&d, &set);
 	death(&d);
+	sq_rcu_unregister_thread();
 	if (!err)
 		sq_log(SQ_LOG_INFO, "stopped", "pid=%d", (int)getpid());
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -356,8 +463,10 @@ static int run(const char *file)
 
 static int check(const char *file, bool print)
 {
-	struct sq_settings *s = sq_settings_read(file, stderr);
-	struct sq_policy_set *p = s ? sq_policies_read(s, stderr) : NULL;
+	struct sq_faults faults = {.out = stderr};
+	struct sq_settings *s =
+		print ? sq_settings_read(file, &faults) : sq_settings_check(file, &faults);
+	struct sq_policy_set *p = s ? sq_policies_read(s, &faults) : NULL;
 
 	if (p && print)
 		print_settings(s);
@@ -372,9 +481,12 @@ int main(int argc, char **argv)
 {
 	static const char default_file[] = SQ_SYSCONFDIR "/sequoia/sequoia.yaml";
 	const char *file = access(default_file, F_OK) == 0 ? default_file : NULL;
+	static const struct option words[] = {{"help", no_argument, NULL, 'h'},
+					      {"version", no_argument, NULL, 'V'},
+					      {0}};
 	int mode = 'r', c;
 
-	while ((c = getopt(argc, argv, "c:tTVh")) != -1) {
+	while ((c = getopt_long(argc, argv, "c:tTVh", words, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			file = optarg;

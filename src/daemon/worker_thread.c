@@ -33,7 +33,7 @@ struct worker {
 struct sq_pool {
 	const struct sq_pool_conf *conf; /* during the start only */
 	unsigned n;
-	pthread_barrier_t homes_built, fronts_open;
+	pthread_barrier_t homes_built, fronts_open, loops_done;
 	_Atomic bool failed;
 	struct worker workers[];
 };
@@ -92,6 +92,8 @@ static void *worker_main(void *arg)
 		sq_loop_run(w->loop);
 	if (w->front)
 		sq_front_free(w->front);
+	/* Until all loops are done, one may ask another's home. */
+	pthread_barrier_wait(&p->loops_done);
 	sq_home_free(w->home);
 	sq_rcu_unregister_thread();
 	return NULL;
@@ -134,6 +136,16 @@ bool sq_pool_idle(const struct sq_pool *p)
 
 /* ---- start and stop ---- */
 
+static int probe_all(const struct sq_pool_conf *conf, struct sq_error *e)
+{
+	size_t n = conf->n_given > 0 ? 0 : conf->settings->n_listens;
+
+	for (size_t i = 0; i < n; i++)
+		if (sq_front_probe(conf->settings->listens[i].address, e) < 0)
+			return -1;
+	return 0;
+}
+
 static int make_loops(struct sq_pool *p, struct sq_error *e)
 {
 	for (unsigned i = 0; i < p->n; i++) {
@@ -172,8 +184,11 @@ static void first_error(const struct sq_pool *p, struct sq_error *e)
 
 struct sq_pool *sq_pool_start(const struct sq_pool_conf *conf, struct sq_error *e)
 {
-	struct sq_pool *p = calloc(1, sizeof(*p) + conf->threads * sizeof(p->workers[0]));
+	struct sq_pool *p;
 
+	if (probe_all(conf, e) < 0)
+		return NULL;
+	p = calloc(1, sizeof(*p) + conf->threads * sizeof(p->workers[0]));
 	if (!p) {
 		sq_error_set(e, ENOMEM, "out of memory");
 		return NULL;
@@ -182,6 +197,7 @@ struct sq_pool *sq_pool_start(const struct sq_pool_conf *conf, struct sq_error *
 	p->n = conf->threads;
 	pthread_barrier_init(&p->homes_built, NULL, p->n + 1);
 	pthread_barrier_init(&p->fronts_open, NULL, p->n + 1);
+	pthread_barrier_init(&p->loops_done, NULL, p->n);
 	if (make_loops(p, e) == 0) {
 		make_threads(p);
 		pthread_barrier_wait(&p->homes_built);
@@ -208,5 +224,6 @@ void sq_pool_stop(struct sq_pool *p)
 		sq_loop_free(p->workers[i].loop);
 	pthread_barrier_destroy(&p->homes_built);
 	pthread_barrier_destroy(&p->fronts_open);
+	pthread_barrier_destroy(&p->loops_done);
 	free(p);
 }

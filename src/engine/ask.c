@@ -166,7 +166,7 @@ void sq_asks_answer(struct sq_run *r)
 static void cancel_run(struct sq_home *h, struct sq_ask *a, struct sq_run *r)
 {
 	r->refs++;
-	if (r->over || r->model.state == SQ_RUN_FAILING) {
+	if (r->over) {
 		reply(h, a, NULL, SQ_FAULT_CONFLICT);
 	} else {
 		sq_run_event(r, &(struct sq_event){.kind = SQ_EVENT_CANCEL});

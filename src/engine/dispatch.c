@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #define EXPIRE_SLICE 64
+#define TAKE_SLICE 64
 
 struct delivery {
 	struct cds_list_head granted, expired;
@@ -41,31 +42,40 @@ static void note_grant(struct delivery *d, struct sq_grant *g)
 	cds_list_add_tail(&n->granted, &d->granted);
 }
 
-/* Takes all that can be taken; lets others in between when the budget of moves is used up. */
+/* Takes all that can be taken; lets others in now and then, so that no hold is long. */
 static void take_all(struct sq_engine *en, int64_t now, struct delivery *d)
 {
+	unsigned taken = 0;
 	struct sq_grant *g;
 	bool again;
 
-	for (;;) {
+	do {
 		again = false;
 		g = sq_sched_take(en->sched, now, &again);
-		if (g) {
+		if (g)
 			note_grant(d, g);
-		} else if (again) {
+		if (again || (g && ++taken % TAKE_SLICE == 0)) {
 			sq_lock_release(&en->lock);
 			sq_lock_take(&en->lock);
-		} else {
-			return;
 		}
-	}
+	} while (g || again);
 }
 
-/* Some home must wake when sched changes by itself; returns the time to set, or SQ_NEVER. */
+/*
+ * At the end of a hold. Some home must wake when sched changes by itself: the time to set, or
+ * SQ_NEVER. The door is told whether there is no place left.
+ */
 static int64_t next_wake(struct sq_engine *en)
 {
+	const struct sq_cap *queue = en->queue_cap->cap;
 	int64_t at = sq_sched_timer(en->sched);
+	const struct sq_cap *pool = sq_sched_pool(en->sched);
+	/* With a seat free, who can have it at once is let in, however long others wait. */
+	bool full = sq_cap_used(queue) + 1 >= sq_cap_limit(queue) &&
+		    sq_cap_used(pool) >= sq_cap_limit(pool);
 
+	if (full != atomic_load_explicit(&en->queue_full, memory_order_relaxed))
+		atomic_store_explicit(&en->queue_full, full, memory_order_relaxed);
 	if (at >= en->next_wake_ns)
 		return SQ_NEVER;
 	en->next_wake_ns = at;
@@ -74,13 +84,19 @@ static int64_t next_wake(struct sq_engine *en)
 
 /* ---- delivery, outside the lock ---- */
 
+/* Whoever caused the grant may call sq_dispatch_start at once; if nobody does, the task will. */
+static void put_granted(struct sq_home *h, struct sq_engine_node *n)
+{
+	cds_list_add_tail(&n->granted, &h->granted);
+	sq_loop_defer(h->loop, &h->start);
+}
+
 static void granted_mail(struct sq_mail *m)
 {
 	struct sq_engine_node *n = node_of_mail(m);
-	struct sq_home *h = n->run->home;
 
-	cds_list_add_tail(&n->granted, &h->granted);
-	sq_dispatch_start(h);
+	put_granted(n->run->home, n);
+	sq_dispatch_start(n->run->home);
 }
 
 static void expired_here(struct sq_engine_node *n)
@@ -110,7 +126,7 @@ static void deliver_one(struct sq_home *h, struct sq_engine_node *n, void (*fn)(
 	else if (fn == expired_mail)
 		expired_here(n);
 	else
-		cds_list_add_tail(&n->granted, &h->granted);
+		put_granted(h, n);
 }
 
 static void deliver(struct sq_home *h, struct delivery *d, int64_t wake_ns)
@@ -149,12 +165,12 @@ static struct sq_cap *overfull(const struct sq_place *p)
 	return NULL;
 }
 
-static int64_t order_key(const struct sq_run *r)
+int64_t sq_dispatch_key(const struct sq_run *r, const struct sq_place *p)
 {
-	const struct sq_cost *cost = &r->place->function->cost;
-	int64_t mean = cost->mean_ns[r->place->backend->id % SQ_COST_SLOTS];
+	const struct sq_cost *cost = &p->function->cost;
+	int64_t mean = cost->mean_ns[p->backend->id % SQ_COST_SLOTS];
 
-	switch (r->place->treatment.order) {
+	switch (p->treatment.order) {
 	case SQ_ORDER_SHORTEST:
 		return mean > 0 ? mean : cost->expected_ns;
 	case SQ_ORDER_DEADLINE:
@@ -171,7 +187,7 @@ static void fill_item(struct sq_run *r, int64_t now)
 	struct sq_item *i = &r->exec.item;
 
 	*i = (struct sq_item){
-		.key = order_key(r),
+		.key = sq_dispatch_key(r, p),
 		.expires_ns = sq_time_add(now, p->wait_ns),
 		.max_wait_ns = p->treatment.max_wait_ns == SQ_NEVER ? 0 : p->treatment.max_wait_ns,
 		.cost = &p->function->cost,

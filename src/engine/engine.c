@@ -48,9 +48,11 @@ static int open_backend(struct sq_engine *en, size_t i, const struct sq_engine_c
 	b->ops = conf->kinds[bc->type];
 	b->name = sq_metrics_name(en->metrics, bc->name);
 	if (bc->seats > 0) {
+		struct sq_cap_conf cap = {
+			.name = name, .kind = SQ_CAP_SEATS, .limit = (uint32_t)bc->seats};
+
 		snprintf(name, sizeof(name), "backend:%s", bc->name);
-		b->cap = sq_cap_new(en->sched, &(struct sq_cap_conf){name, SQ_CAP_SEATS,
-								     (uint32_t)bc->seats, 0});
+		b->cap = sq_cap_new(en->sched, &cap);
 		if (!b->cap)
 			return sq_error_set(e, ENOMEM, "out of memory");
 	}
@@ -63,10 +65,13 @@ static int open_backend(struct sq_engine *en, size_t i, const struct sq_engine_c
 static int open_sched(struct sq_engine *en, const struct sq_settings *s)
 {
 	struct sq_random random;
-	struct sq_cap_conf queue = {"queue", SQ_CAP_QUEUE, (uint32_t)s->limit_queue + 1, 0};
+	struct sq_cap_conf queue = {
+		.name = "queue", .kind = SQ_CAP_QUEUE, .limit = (uint32_t)s->limit_queue + 1};
 
 	sq_lock_init(&en->lock, "sched");
 	en->next_wake_ns = SQ_NEVER;
+	CDS_INIT_LIST_HEAD(&en->resting_caps);
+	CDS_INIT_LIST_HEAD(&en->resting_functions);
 	en->caps = sq_map_new();
 	en->functions = sq_map_new();
 	sq_random_init(&random);
@@ -122,6 +127,7 @@ static void free_sched(struct sq_engine *en)
 	if (en->sched) {
 		sq_lock_take(&en->lock);
 		sq_engine_cap_put(en, en->queue_cap);
+		sq_resting_free(en);
 		sq_lock_release(&en->lock);
 		sq_sched_free(en->sched);
 	}
@@ -155,8 +161,10 @@ static void stop_run(struct sq_run *r)
 {
 	r->refs++;
 	if (!r->over)
-		sq_run_event(
-			r, &(struct sq_event){.kind = SQ_EVENT_CANCEL, .fault = SQ_FAULT_DRAINING});
+		sq_run_event(r,
+			     &(struct sq_event){.kind = SQ_EVENT_CANCEL,
+						.fault = r->started_wall_ns ? SQ_FAULT_ABORTED
+									    : SQ_FAULT_DRAINING});
 	if (r->model.in_flight > 0)
 		r->exec.inv.backend->ops->abort(&r->exec.inv);
 	sq_run_unref(r);
@@ -177,6 +185,7 @@ static void stop_mail(struct sq_mail *m)
 		lost += !r->over && r->trigger == SQ_TRIGGER_ASYNC;
 		stop_run(r);
 	}
+	atomic_fetch_sub(&h->engine->stops_left, 1);
 	if (lost > 0)
 		sq_log(SQ_LOG_WARN, "runs-lost", "loop=%u asynchronous=%zu reason=stop", h->index,
 		       lost);
@@ -197,18 +206,25 @@ static int open_ports(struct sq_home *h, struct sq_error *e)
 	return 0;
 }
 
+static void start_task(struct sq_task *t)
+{
+	sq_dispatch_start(caa_container_of(t, struct sq_home, start));
+}
+
 static void home_init(struct sq_home *h, struct sq_engine *en, unsigned index, struct sq_loop *loop)
 {
 	h->engine = en;
 	h->index = index;
 	h->loop = loop;
 	sq_random_init(&h->random);
-	CDS_INIT_LIST_HEAD(&h->place_list);
+	CDS_INIT_LIST_HEAD(&h->idle_places);
 	CDS_INIT_LIST_HEAD(&h->runs);
 	CDS_INIT_LIST_HEAD(&h->kept);
 	CDS_INIT_LIST_HEAD(&h->granted);
 	h->sched_timer.fn = sq_dispatch_tick;
 	h->keep_timer.fn = sq_runs_keep_tick;
+	h->start.fn = start_task;
+	h->shed.fn = sq_runs_shed_mail;
 	h->moving.fn = sq_reload_slice;
 	h->reload.fn = sq_reload_mail;
 	h->stop.fn = stop_mail;
@@ -273,6 +289,7 @@ void sq_engine_stop(struct sq_engine *en)
 	int err;
 
 	atomic_store(&en->draining, true);
+	atomic_store(&en->stops_left, en->loops);
 	atomic_store(&en->stopping, true);
 	sq_lock_take(&en->lock);
 	err = sq_cap_set_limit(sq_sched_pool(en->sched), 0, SQ_SOURCE_PAUSE, sq_clock_ns());
@@ -282,9 +299,19 @@ void sq_engine_stop(struct sq_engine *en)
 		sq_loop_post(en->homes[i]->loop, &en->homes[i]->stop);
 }
 
+int64_t sq_engine_limit_stop(struct sq_engine *en)
+{
+	int64_t ns;
+
+	sq_rcu_read_lock();
+	ns = sq_rcu_dereference(&en->snapshot)->settings->limit_stop;
+	sq_rcu_read_unlock();
+	return ns;
+}
+
 size_t sq_engine_live(const struct sq_engine *en)
 {
-	size_t n = 0;
+	size_t n = atomic_load(&en->stops_left);
 
 	for (unsigned i = 0; i < en->loops; i++)
 		n += atomic_load(&en->homes[i]->live);

@@ -49,7 +49,9 @@ void sq_engine_free(struct sq_engine *en); /* its homes are gone */
  */
 int sq_engine_reload(struct sq_engine *en, struct sq_settings *settings,
 		     struct sq_policy_set *policies); /* 0 or -ENOMEM: nothing changed */
-void sq_engine_drain(struct sq_engine *en);           /* from now on the view says so */
+int64_t
+sq_engine_limit_stop(struct sq_engine *en); /* of the settings in force; registered thread */
+void sq_engine_drain(struct sq_engine *en); /* from now on the view says so */
 /* Ends what is left: queued runs fail with DRAINING, what is in flight is aborted. */
 void sq_engine_stop(struct sq_engine *en);
 size_t sq_engine_live(const struct sq_engine *en); /* runs that have not ended */
@@ -112,8 +114,11 @@ struct sq_call {
  */
 struct sq_run *sq_engine_submit(struct sq_home *h, struct sq_call *call, enum sq_fault *fault);
 struct sq_id sq_home_id(struct sq_home *h); /* a new run's id, for sq_call */
-/* The front decides at the headers whether to read a body at all: NONE or the refusal. */
-enum sq_fault sq_engine_admits(struct sq_home *h, const char *function, const char *tenant);
+/*
+ * At the headers, before a body is read: NONE, or why the call is refused (that is noted as an
+ * arrival). Of the call: id, function ("" when it stands in the body), tenant, trigger.
+ */
+enum sq_fault sq_engine_admits(struct sq_home *h, const struct sq_call *call);
 
 void sq_run_unref(struct sq_run *r);
 struct sq_id sq_run_id(const struct sq_run *r);

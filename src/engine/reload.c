@@ -25,7 +25,7 @@ static void move_locked(struct sq_engine *en, const struct move *m, int64_t now)
 
 	if (n->item.state == SQ_ITEM_WAITING) {
 		n->item.weight = m->to->treatment.weight;
-		sq_sched_move(en->sched, &n->item, m->to->pq, n->item.key, now);
+		sq_sched_move(en->sched, &n->item, m->to->pq, sq_dispatch_key(m->run, m->to), now);
 	} else if (n->grant) {
 		from = n->grant->lane;
 		sq_grant_move(en->sched, n->grant, m->to->pq, now);
@@ -69,10 +69,6 @@ void sq_reload_slice(struct sq_task *t)
 	sq_lock_release(&en->lock);
 	for (size_t i = 0; i < n; i++) {
 		moves[i].run->place = moves[i].to;
-		moves[i].run->function = moves[i].to->chain.name;
-		moves[i].run->tenant = moves[i].to->tenant;
-		moves[i].run->model.chain = &moves[i].to->chain;
-		moves[i].run->exec.inv.function = moves[i].to->chain.name;
 		sq_place_drop(moves[i].from);
 	}
 	sq_dispatch_pump(h);
@@ -124,6 +120,7 @@ int sq_engine_reload(struct sq_engine *en, struct sq_settings *settings,
 	for (unsigned i = 0; i < en->loops; i++)
 		if (!atomic_exchange(&en->homes[i]->reload_posted, true))
 			sq_loop_post(en->homes[i]->loop, &en->homes[i]->reload);
+	sq_blob_store_set_limit(en->blobs, settings->limit_memory);
 	if (old->settings != en->boot)
 		sq_settings_free(old->settings);
 	sq_policy_set_free(old->policies);

@@ -6,6 +6,7 @@
  * transit one (dispatch.c), and each event one while it is being carried out.
  */
 #include "base/clock.h"
+#include "base/log.h"
 #include "engine/impl.h"
 
 #include <assert.h>
@@ -14,9 +15,20 @@
 
 /* ---- birth ---- */
 
+/* Names of its own: the place, and the policies behind it, may go with a reload. */
+static int name_run(struct sq_run *r, const struct sq_call *call)
+{
+	r->function = sq_arena_strndup(r->arena, call->function, strlen(call->function));
+	r->tenant = sq_arena_strndup(r->arena, call->tenant, strlen(call->tenant));
+	r->chain_node = (struct sq_node){.name = r->function, .function = r->function};
+	r->chain = (struct sq_chain){.name = r->function, .n_nodes = 1, .nodes = &r->chain_node};
+	return r->function && r->tenant ? 0 : -1;
+}
+
 static struct sq_run *run_new(struct sq_home *h, const struct sq_call *call, struct sq_place *p)
 {
 	struct sq_run *r = sq_arena_zalloc(call->arena, sizeof(*r));
+	int64_t within;
 
 	if (!r)
 		return NULL;
@@ -26,8 +38,6 @@ static struct sq_run *run_new(struct sq_home *h, const struct sq_call *call, str
 	r->id = call->id;
 	r->refs = 1;
 	r->place = p;
-	r->function = p->chain.name;
-	r->tenant = p->tenant;
 	r->request = call->request;
 	r->raw_path = call->raw_path;
 	r->trigger = call->trigger;
@@ -35,15 +45,21 @@ static struct sq_run *run_new(struct sq_home *h, const struct sq_call *call, str
 	r->sink = call->sink;
 	r->received_ns = call->received_ns;
 	r->exec.run = r;
-	r->deadline.at_ns = call->deadline_ns;
-	if (p->treatment.within_ns != SQ_NEVER) {
-		int64_t within = sq_time_add(call->received_ns, p->treatment.within_ns);
-
-		if (within < r->deadline.at_ns)
-			r->deadline.at_ns = within;
-	}
-	sq_run_model_init(&r->model, &p->chain, &r->model_node);
+	within = sq_time_add(call->received_ns, p->treatment.within_ns);
+	r->deadline.at_ns = within < call->deadline_ns ? within : call->deadline_ns;
+	if (name_run(r, call) < 0)
+		return NULL;
+	sq_run_model_init(&r->model, &r->chain, &r->model_node);
 	return r;
+}
+
+/* What is in flight goes on, for nobody. */
+static void answer_nobody(struct sq_run *r)
+{
+	if (r->model.in_flight == 0)
+		return;
+	r->exec.inv.discard = true;
+	r->exec.inv.backend->ops->resume(&r->exec.inv);
 }
 
 static void deadline_passed(struct sq_timer *t)
@@ -55,9 +71,20 @@ static void deadline_passed(struct sq_timer *t)
 		struct sq_sink *s = r->sink;
 
 		r->sink = NULL;
-		r->exec.inv.discard = true;
+		answer_nobody(r);
 		s->ops->failed(s, SQ_FAULT_FUNCTION_TIMEOUT, "the deadline passed");
 	}
+}
+
+/* The arena's growth goes to the memory account: at birth, and when the answer's head is in it. */
+static void charge(struct sq_run *r)
+{
+	size_t bytes = sq_arena_bytes(r->arena);
+
+	if (bytes == r->charged)
+		return;
+	sq_blob_store_charge(r->home->engine->blobs, (int64_t)bytes - (int64_t)r->charged);
+	r->charged = bytes;
 }
 
 static int link_run(struct sq_run *r)
@@ -69,13 +96,12 @@ static int link_run(struct sq_run *r)
 	cds_list_add_tail(&r->node, &h->runs);
 	atomic_fetch_add_explicit(&h->live, 1, memory_order_relaxed);
 	sq_place_use(r->place);
-	r->charged = sq_arena_bytes(r->arena);
-	sq_blob_store_charge(h->engine->blobs, (int64_t)r->charged);
+	charge(r);
 	return 0;
 }
 
 /* Off the lists; the run is over, or was never accepted. */
-static void unlink_run(struct sq_run *r)
+void sq_run_unlink(struct sq_run *r)
 {
 	struct sq_home *h = r->home;
 
@@ -131,11 +157,17 @@ static void note_arrival(struct sq_home *h, struct sq_metric_arrival *row, enum 
 	sq_metrics_arrival(h->engine->metrics, h->index, row);
 }
 
+/* What a function says of itself may be anything. */
+static int64_t seconds_ns(double s)
+{
+	return s >= 0 && s < 1e9 ? (int64_t)(s * 1e9) : -1;
+}
+
 static int64_t reported_ns(const struct sq_answer *a)
 {
 	for (size_t i = 0; i < a->n_headers; i++)
 		if (strcasecmp(a->headers[i].name, "X-Duration-Seconds") == 0)
-			return (int64_t)(strtod(a->headers[i].value, NULL) * 1e9);
+			return seconds_ns(strtod(a->headers[i].value, NULL));
 	return -1;
 }
 
@@ -215,10 +247,7 @@ static void tell_failure(struct sq_run *r)
 	struct sq_sink *s = r->sink;
 
 	r->sink = NULL;
-	if (r->model.in_flight > 0) {
-		r->exec.inv.discard = true;
-		r->exec.inv.backend->ops->resume(&r->exec.inv);
-	}
+	answer_nobody(r);
 	if (s)
 		s->ops->failed(s, r->model.fault, r->detail);
 }
@@ -236,21 +265,6 @@ static enum sq_counter ending_counter(const struct sq_run *r)
 	}
 }
 
-static void keep(struct sq_run *r)
-{
-	struct sq_home *h = r->home;
-
-	/* What was asked is not needed any more, what was answered is. */
-	sq_blob_unref(r->request.body);
-	r->request.body = NULL;
-	sq_place_drop(r->place);
-	r->place = NULL;
-	cds_list_add_tail(&r->kept, &h->kept);
-	if (!sq_timer_is_set(&h->keep_timer))
-		sq_timer_set(h->loop, &h->keep_timer,
-			     sq_time_add(r->ended_ns, settings_of(h)->limit_keep));
-}
-
 static void end(struct sq_run *r)
 {
 	struct sq_home *h = r->home;
@@ -263,11 +277,9 @@ static void end(struct sq_run *r)
 	atomic_fetch_sub_explicit(&h->live, 1, memory_order_relaxed);
 	sq_asks_answer(r);
 	if (r->trigger == SQ_TRIGGER_ASYNC) {
-		r->function = sq_arena_strndup(r->arena, r->function, strlen(r->function));
-		r->tenant = sq_arena_strndup(r->arena, r->tenant, strlen(r->tenant));
-		keep(r);
+		sq_run_keep(r);
 	} else {
-		unlink_run(r);
+		sq_run_unlink(r);
 		sq_run_unref(r);
 	}
 }
@@ -310,17 +322,29 @@ void sq_run_event(struct sq_run *r, const struct sq_event *ev)
 
 /* ---- front -> engine ---- */
 
-enum sq_fault sq_engine_admits(struct sq_home *h, const char *function, const char *tenant)
+static enum sq_fault door(struct sq_home *h)
 {
 	struct sq_engine *en = h->engine;
 
-	(void)function;
-	(void)tenant;
 	if (atomic_load_explicit(&en->stopping, memory_order_relaxed))
 		return SQ_FAULT_DRAINING;
+	if (atomic_load_explicit(&en->queue_full, memory_order_relaxed))
+		return SQ_FAULT_QUEUE_FULL;
 	if (sq_blob_store_full(en->blobs))
-		return SQ_FAULT_MEMORY;
-	return SQ_FAULT_NONE;
+		sq_runs_shed(h);
+	return sq_blob_store_full(en->blobs) ? SQ_FAULT_MEMORY : SQ_FAULT_NONE;
+}
+
+enum sq_fault sq_engine_admits(struct sq_home *h, const struct sq_call *call)
+{
+	enum sq_fault fault = door(h);
+	struct sq_metric_arrival arrival;
+
+	if (fault) {
+		arrival = arrival_of(h, call, sq_place_known(h, call));
+		note_arrival(h, &arrival, fault);
+	}
+	return fault;
 }
 
 static void refuse(struct sq_call *call)
@@ -346,7 +370,7 @@ static void never_was(struct sq_run *r)
 {
 	r->sink = NULL;
 	r->model.queued = 0;
-	unlink_run(r);
+	sq_run_unlink(r);
 	atomic_fetch_sub_explicit(&r->home->live, 1, memory_order_relaxed);
 	sq_run_unref(r);
 }
@@ -357,7 +381,7 @@ static struct sq_run *admit(struct sq_home *h, struct sq_call *call, struct sq_p
 	struct sq_run *r;
 
 	if (p)
-		*fault = sq_engine_admits(h, call->function, call->tenant);
+		*fault = door(h);
 	if (*fault)
 		return NULL;
 	r = run_new(h, call, p);
@@ -459,12 +483,10 @@ void sq_run_hangup(struct sq_run *r)
 	r->sink = NULL;
 	if (r->over)
 		return;
-	if (r->model.state == SQ_RUN_PENDING) {
+	if (r->model.state == SQ_RUN_PENDING)
 		sq_run_event(r, &(struct sq_event){.kind = SQ_EVENT_CANCEL});
-	} else if (r->model.in_flight > 0) {
-		r->exec.inv.discard = true;
-		r->exec.inv.backend->ops->resume(&r->exec.inv);
-	}
+	else
+		answer_nobody(r);
 }
 
 /* ---- worker -> engine ---- */
@@ -492,6 +514,28 @@ static const char *keep_detail(struct sq_run *r, const char *detail)
 	return detail ? sq_arena_strndup(r->arena, detail, strlen(detail)) : NULL;
 }
 
+/* The client's own error and the function's are told to the client; the operator hears of broken
+ * calls. */
+static void log_failure(const struct sq_invocation *inv, enum sq_fault fault, const char *detail)
+{
+	char quoted[256], hex[SQ_ID_HEX];
+
+	if (fault == SQ_FAULT_NONE || fault == SQ_FAULT_ABORTED || fault == SQ_FAULT_DRAINING)
+		return;
+	sq_log_limited(SQ_LOG_WARN, "call-failed", "backend=%s function=%s run=%s code=%s why=%s",
+		       inv->backend->conf->name, inv->function, sq_id_show(hex, inv->id),
+		       sq_fault_row(fault)->code,
+		       sq_log_quote(quoted, sizeof(quoted), detail ? detail : ""));
+}
+
+/* A time that says something of the function: not of a call that never reached it. */
+static bool teaches(enum sq_fault fault)
+{
+	return fault == SQ_FAULT_NONE || fault == SQ_FAULT_FUNCTION_TIMEOUT ||
+	       fault == SQ_FAULT_FUNCTION_FAILED || fault == SQ_FAULT_BACKEND_BROKEN ||
+	       fault == SQ_FAULT_ANSWER_TOO_LARGE;
+}
+
 void sq_invocation_ended(struct sq_invocation *inv, enum sq_fault fault, const char *detail)
 {
 	struct sq_run *r = inv->run;
@@ -499,41 +543,18 @@ void sq_invocation_ended(struct sq_invocation *inv, enum sq_fault fault, const c
 	unsigned how = 0;
 
 	how |= inv->overrun ? SQ_DONE_OVERRUN : 0;
-	how |= fault == SQ_FAULT_BACKEND_CONNECT ? SQ_DONE_UNLEARNT : 0;
+	how |= teaches(fault) ? 0 : SQ_DONE_UNLEARNT;
 	r->refs++;
 	sq_dispatch_complete(r, how);
 	note_invocation(inv, fault, sq_clock_ns());
+	log_failure(inv, fault, detail);
+	charge(r);
 	if (fault)
 		r->detail = keep_detail(r, detail);
-	sq_run_event(r,
-		     &(struct sq_event){.kind = SQ_EVENT_ENDED, .node = inv->node, .fault = fault});
+	sq_run_event(r, &(struct sq_event){.kind = SQ_EVENT_ENDED,
+					   .node = inv->node,
+					   .fault = fault,
+					   .failed = inv->answer.status >= 400});
 	sq_dispatch_start(h);
 	sq_run_unref(r);
-}
-
-/* ---- kept results ---- */
-
-void sq_run_forget(struct sq_run *r)
-{
-	cds_list_del(&r->kept);
-	unlink_run(r);
-	sq_run_unref(r);
-}
-
-/* Results go when their time is over, and the oldest before that when memory is short. */
-void sq_runs_keep_tick(struct sq_timer *t)
-{
-	struct sq_home *h = caa_container_of(t, struct sq_home, keep_timer);
-	int64_t now = sq_clock_ns();
-
-	while (!cds_list_empty(&h->kept)) {
-		struct sq_run *r = cds_list_first_entry(&h->kept, struct sq_run, kept);
-		int64_t until = sq_time_add(r->ended_ns, settings_of(h)->limit_keep);
-
-		if (until > now && !sq_blob_store_full(h->engine->blobs)) {
-			sq_timer_set(h->loop, &h->keep_timer, until);
-			return;
-		}
-		sq_run_forget(r);
-	}
 }

@@ -6,12 +6,14 @@
 #include "engine/impl.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SLICE 64 /* rows per lock hold */
+#define SLICE 64       /* rows per lock hold */
+#define LIST_MAX 10000 /* runs per listing: loops copy them between calls */
 
 /* ---- status ---- */
 
@@ -116,8 +118,10 @@ static void show_cap(struct sq_cap_view *v, const struct sq_cap_row *c)
 	v->limit = c->limit;
 	if (c->kind == SQ_CAP_QUEUE)
 		v->limit--; /* see overfull() in dispatch.c */
-	if (c->kind == SQ_CAP_RATE)
-		v->limit /= 1000;
+	if (c->kind == SQ_CAP_RATE) {
+		v->rate_per_s = c->limit == 0 ? 0 : c->rate_per_s;
+		v->limit = llround(v->rate_per_s);
+	}
 }
 
 static int add_lanes(struct rows *out, const struct sq_lane_row *rows, size_t n)
@@ -156,16 +160,17 @@ static long collect(struct sq_engine *en, bool caps, struct rows *out)
 		struct sq_cap_row caps[SLICE];
 	} *slice = malloc(sizeof(*slice));
 	struct sq_cursor cursor;
-	size_t n = SLICE;
+	bool end = false;
+	size_t n;
 	int err = slice ? 0 : -ENOMEM;
 
 	sq_lock_take(&en->lock);
 	sq_cursor_open(en->sched, &cursor, caps);
 	sq_lock_release(&en->lock);
-	while (err == 0 && n == SLICE) {
+	while (err == 0 && !end) {
 		sq_lock_take(&en->lock);
-		n = caps ? sq_cursor_caps(&cursor, slice->caps, SLICE)
-			 : sq_cursor_lanes(&cursor, slice->lanes, SLICE);
+		n = caps ? sq_cursor_caps(&cursor, slice->caps, SLICE, &end)
+			 : sq_cursor_lanes(&cursor, slice->lanes, SLICE, &end);
 		sq_lock_release(&en->lock);
 		err = caps ? add_caps(out, slice->caps, n) : add_lanes(out, slice->lanes, n);
 	}
@@ -351,6 +356,8 @@ long sq_engine_runs(struct sq_engine *en, const char *state, size_t limit,
 	struct listing_mail mails[256];
 	struct sq_run_view **v;
 
+	if (l.limit > LIST_MAX)
+		l.limit = limit = LIST_MAX;
 	pthread_mutex_init(&l.mutex, NULL);
 	pthread_cond_init(&l.all_told, NULL);
 	ask_all(en, &l, mails);

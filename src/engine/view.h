@@ -36,11 +36,12 @@ struct sq_queue_view {
 long sq_engine_queues(struct sq_engine *en, struct sq_queue_view **rows);
 
 struct sq_cap_view {
-	char name[96]; /* pool, backend:faas, policy:gold/tenant=a ... */
-	char kind[8];  /* seats, rate, running, queue */
-	int64_t limit, used;
-	uint64_t parked; /* lanes that wait for it */
-	char source[12]; /* who set the limit */
+	char name[96];       /* pool, backend:faas, policy:gold/tenant=a ... */
+	char kind[8];        /* seats, rate, running, queue */
+	int64_t limit, used; /* rate: limit is rate_per_s rounded */
+	double rate_per_s;   /* of a rate */
+	uint64_t parked;     /* lanes that wait for it */
+	char source[12];     /* who set the limit */
 };
 long sq_engine_caps(struct sq_engine *en, struct sq_cap_view **rows);
 /* Every effective value of the settings in force; free with sq_settings_rows_free. */

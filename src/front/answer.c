@@ -23,11 +23,12 @@ void conn_respond(struct conn *c, unsigned status, struct MHD_Response *r)
 		ask_orphan(rq->ask);
 		rq->ask = NULL;
 	}
-	if (!r || rq->response) {
-		/* Out of memory: nothing can be said. */
+	if (!r || rq->response || c->cut) {
+		/* Out of memory: nothing can be said. Or there is nobody to say it to. */
 		if (r)
 			MHD_destroy_response(r);
-		conn_cut(c);
+		if (!c->cut)
+			conn_cut(c);
 		return;
 	}
 	if (rq->close || c->front->draining || c->surplus)

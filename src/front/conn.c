@@ -147,9 +147,23 @@ void conn_resume(struct conn *c)
 
 /* ---- ends ---- */
 
+/* Neither the run nor the question is to answer any more: it would find nothing to answer on. */
+static void give_up(struct request *rq)
+{
+	if (rq->waits) {
+		rq->waits = false;
+		sq_run_hangup(rq->run);
+	}
+	if (rq->ask) {
+		ask_orphan(rq->ask);
+		rq->ask = NULL;
+	}
+}
+
 void conn_cut(struct conn *c)
 {
 	c->cut = true;
+	give_up(&c->rq);
 	shutdown(c->fd, SHUT_RDWR);
 	if (c->suspended)
 		conn_resume(c);
@@ -183,10 +197,6 @@ static void hung_up(struct sq_watch *w, uint32_t events)
 	struct conn *c = caa_container_of(w, struct conn, watch);
 
 	(void)events;
-	if (c->rq.waits) {
-		c->rq.waits = false;
-		sq_run_hangup(c->rq.run);
-	}
 	conn_cut(c);
 }
 

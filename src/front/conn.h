@@ -141,7 +141,7 @@ void conn_wait(struct conn *c);    /* in the handler: there is no answer yet */
 void conn_suspend(struct conn *c); /* within a callback of the library */
 void conn_resume(struct conn *c);
 void conn_unpark(struct conn *c);
-void conn_cut(struct conn *c); /* both ways; the library will close */
+void conn_cut(struct conn *c); /* both ways; the library will close. No answer comes any more */
 void conn_reset(struct conn *c); /* with RST: the client cannot take it for an end */
 /* An error past the library, when it cannot take one: at a deadline, in the middle of a body. */
 void conn_say(struct conn *c, enum sq_fault fault);
@@ -158,6 +158,8 @@ void request_complete(struct conn *c);
 void request_end(struct conn *c);
 /* Can a function or chain be called so? */
 bool request_is_name(const char *s, size_t len);
+/* At the headers: does the engine take a call of rq->function (NULL: it stands in the body)? */
+enum sq_fault request_admits(struct conn *c);
 /* Submits the request as a call of rq->function; the answer comes by itself. */
 void conn_call(struct conn *c);
 

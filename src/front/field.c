@@ -9,6 +9,8 @@ static const struct known {
 	enum sq_field_kind kind;
 } known[] = {
 	{"te", SQ_FIELD_HOP},
+	/* Not of HTTP; to a CGI-like function it is HTTP_PROXY, the proxy of its own calls. */
+	{"proxy", SQ_FIELD_HOP},
 	{"host", SQ_FIELD_HOST},
 	{"cookie", SQ_FIELD_PINNED},
 	{"expect", SQ_FIELD_EXPECT},

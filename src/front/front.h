@@ -22,6 +22,12 @@ struct sq_home;
 int sq_front_listen(const char *address, bool reuseport, struct sq_error *e);
 
 /*
+ * Whether the address is free, by binding to it alone for a moment; 0 or -errno with e filled. With
+ * reuseport two daemons of one user could share it, each with seats of its own.
+ */
+int sq_front_probe(const char *address, struct sq_error *e);
+
+/*
  * Serves on these sockets, which may be shared with other loops or come from the service manager.
  * Takes the descriptors, also when it fails (NULL with e filled). SIGPIPE must be ignored.
  */

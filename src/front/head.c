@@ -250,7 +250,6 @@ int head_build(struct conn *c, const struct sq_field *host, const struct sq_fiel
 	if (rq->json_input)
 		p = put(p, "Content-Type: application/json\r\n", 32);
 	p = put_forwarded(p, c, host, fields, n);
-	rq->id = sq_home_id(c->front->home);
 	p = put_trace(p, c, fields, n);
 	rq->headers_len = (size_t)(p - rq->headers);
 	return 0;

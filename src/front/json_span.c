@@ -2,66 +2,182 @@
 
 #include <string.h>
 
-static bool blank(char c)
+static void skip_blanks(struct sq_json_reader *r)
 {
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+	while (r->at < r->end &&
+	       (*r->at == ' ' || *r->at == '\t' || *r->at == '\n' || *r->at == '\r'))
+		r->at++;
 }
 
-static size_t skip_blanks(const char *s, size_t at, size_t len)
+static bool take(struct sq_json_reader *r, char c)
 {
-	while (at < len && blank(s[at]))
-		at++;
-	return at;
+	if (r->at == r->end || *r->at != c)
+		return false;
+	r->at++;
+	return true;
 }
 
-/* From the opening quote to behind the closing one. */
-static size_t skip_string(const char *s, size_t at, size_t len)
+static bool take_next(struct sq_json_reader *r, char c)
 {
-	for (at++; at < len && s[at] != '"'; at++)
-		if (s[at] == '\\')
-			at++;
-	return at < len ? at + 1 : len;
+	skip_blanks(r);
+	return take(r, c);
 }
 
-static size_t skip_value(const char *s, size_t at, size_t len)
+static bool take_word(struct sq_json_reader *r, const char *word)
 {
-	size_t depth = 0;
-
-	do {
-		if (s[at] == '"') {
-			at = skip_string(s, at, len);
-			continue;
-		}
-		if (s[at] == '{' || s[at] == '[')
-			depth++;
-		else if (s[at] == '}' || s[at] == ']')
-			depth--;
-		at++;
-	} while (at < len && (depth > 0 || (!blank(s[at]) && s[at] != ',' && s[at] != '}')));
-	return at;
+	while (*word && take(r, *word))
+		word++;
+	return !*word;
 }
 
-bool sq_json_span(const char *text, size_t len, const char *key, const char **value,
-		  size_t *value_len)
+static bool is_digit(char c)
 {
-	size_t at = skip_blanks(text, 0, len), end, start, n = strlen(key);
+	return c >= '0' && c <= '9';
+}
 
-	while (at < len && (at = skip_blanks(text, at + 1, len)) < len && text[at] == '"') {
-		bool found;
+/* Behind its backslash. */
+static bool take_escape(struct sq_json_reader *r)
+{
+	static const char plain[] = {'"', '\\', '/', 'b', 'f', 'n', 'r', 't'};
 
-		end = skip_string(text, at, len);
-		found = end - at == n + 2 && memcmp(text + at + 1, key, n) == 0;
-		at = skip_blanks(text, end, len); /* the colon */
-		start = skip_blanks(text, at + 1, len);
-		if (start >= len)
+	if (!take(r, 'u'))
+		return r->at < r->end && memchr(plain, *r->at++, sizeof(plain));
+	for (int i = 0; i < 4; i++, r->at++) {
+		char c = r->at < r->end ? *r->at : '\0';
+
+		if (!is_digit(c) && !((c | 0x20) >= 'a' && (c | 0x20) <= 'f'))
 			return false;
-		end = skip_value(text, start, len);
-		if (found) {
-			*value = text + start;
-			*value_len = end - start;
+	}
+	return true;
+}
+
+static bool take_string(struct sq_json_reader *r)
+{
+	if (!take(r, '"'))
+		return false;
+	while (r->at < r->end && (unsigned char)*r->at >= 0x20) {
+		char c = *r->at++;
+
+		if (c == '"')
 			return true;
-		}
-		at = skip_blanks(text, end, len); /* the comma, or the closing brace */
+		if (c == '\\' && !take_escape(r))
+			return false;
 	}
 	return false;
+}
+
+static bool take_digits(struct sq_json_reader *r)
+{
+	const char *from = r->at;
+
+	while (r->at < r->end && is_digit(*r->at))
+		r->at++;
+	return r->at > from;
+}
+
+static bool take_number(struct sq_json_reader *r)
+{
+	take(r, '-');
+	if (!take(r, '0') && !take_digits(r))
+		return false;
+	if (take(r, '.') && !take_digits(r))
+		return false;
+	if (!take(r, 'e') && !take(r, 'E'))
+		return true;
+	if (!take(r, '+'))
+		take(r, '-');
+	return take_digits(r);
+}
+
+static bool take_scalar(struct sq_json_reader *r)
+{
+	switch (r->at < r->end ? *r->at : '\0') {
+	case '"':
+		return take_string(r);
+	case 't':
+		return take_word(r, "true");
+	case 'f':
+		return take_word(r, "false");
+	case 'n':
+		return take_word(r, "null");
+	default:
+		return take_number(r);
+	}
+}
+
+/* The bracket that will close it; NUL: none is opened. */
+static char take_bracket(struct sq_json_reader *r)
+{
+	if (take_next(r, '{'))
+		return '}';
+	return take(r, '[') ? ']' : '\0';
+}
+
+/* What stands before each value within these brackets. */
+static bool take_key(struct sq_json_reader *r, char close)
+{
+	if (close == ']')
+		return true;
+	skip_blanks(r);
+	return take_string(r) && take_next(r, ':');
+}
+
+/* A value and all that is in it, without recursion: `close` has the brackets to come. */
+static bool take_value(struct sq_json_reader *r)
+{
+	char close[SQ_JSON_DEPTH];
+	size_t depth = 0;
+
+	for (;;) {
+		char bracket = take_bracket(r);
+
+		if (bracket) {
+			if (depth == SQ_JSON_DEPTH)
+				return false;
+			if (!take_next(r, bracket)) {
+				close[depth++] = bracket;
+				if (!take_key(r, bracket))
+					return false;
+				continue;
+			}
+		} else if (!take_scalar(r)) {
+			return false;
+		}
+		/* A value has ended, and whatever it was the last of. */
+		while (depth > 0 && take_next(r, close[depth - 1]))
+			depth--;
+		if (depth == 0)
+			return true;
+		if (!take(r, ',') || !take_key(r, close[depth - 1]))
+			return false;
+	}
+}
+
+/* What the function takes, and where it stood. */
+static bool spanned(struct sq_json_reader *r, struct sq_json_span *s,
+		    bool (*taken)(struct sq_json_reader *r))
+{
+	skip_blanks(r);
+	s->at = r->at;
+	if (!taken(r))
+		return false;
+	s->len = (size_t)(r->at - s->at);
+	return true;
+}
+
+int sq_json_next(struct sq_json_reader *r, struct sq_json_span *key, struct sq_json_span *value)
+{
+	bool first = !r->begun;
+
+	if (first && !take_next(r, '{'))
+		return -1;
+	r->begun = true;
+	if (take_next(r, '}')) {
+		skip_blanks(r);
+		return r->at == r->end ? 0 : -1;
+	}
+	if ((!first && !take(r, ',')) || !spanned(r, key, take_string) || !take_next(r, ':') ||
+	    !spanned(r, value, take_value))
+		return -1;
+	return 1;
 }

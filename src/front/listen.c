@@ -26,7 +26,9 @@ static socklen_t fill(const struct sq_address *a, struct sockaddr_storage *ss)
 	return sizeof(*six);
 }
 
-static int open_socket(const struct sq_address *a, bool reuseport)
+enum use { PROBE, ALONE, SHARED };
+
+static int open_socket(const struct sq_address *a, enum use use)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = fill(a, &ss);
@@ -36,17 +38,18 @@ static int open_socket(const struct sq_address *a, bool reuseport)
 	if (fd < 0)
 		return -errno;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) == 0 &&
-	    (!reuseport || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) == 0) &&
+	    (use != SHARED || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) == 0) &&
 	    (a->family != AF_INET6 ||
 	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof(no)) == 0) &&
-	    bind(fd, (struct sockaddr *)&ss, len) == 0 && listen(fd, SOMAXCONN) == 0)
+	    bind(fd, (struct sockaddr *)&ss, len) == 0 &&
+	    (use == PROBE || listen(fd, SOMAXCONN) == 0))
 		return fd;
 	err = errno;
 	close(fd);
 	return -err;
 }
 
-int sq_front_listen(const char *address, bool reuseport, struct sq_error *e)
+static int open_at(const char *address, enum use use, struct sq_error *e)
 {
 	static const uint8_t any[16];
 	struct sq_address a;
@@ -54,12 +57,29 @@ int sq_front_listen(const char *address, bool reuseport, struct sq_error *e)
 
 	if (!sq_address_parse(address, &a))
 		return sq_error_set(e, EINVAL, "%s is not an address to listen at", address);
-	fd = open_socket(&a, reuseport);
+	fd = open_socket(&a, use);
 	/* `*` on a machine without IPv6. */
 	if (fd == -EAFNOSUPPORT && a.family == AF_INET6 && memcmp(a.host, any, 16) == 0) {
 		a.family = AF_INET;
-		fd = open_socket(&a, reuseport);
+		fd = open_socket(&a, use);
 	}
-	return fd < 0 ? sq_error_set(e, -fd, "cannot listen at %s: %s", address, strerror(-fd))
-		      : fd;
+	if (fd >= 0)
+		return fd;
+	return sq_error_set(e, -fd, "cannot listen at %s: %s%s", address, strerror(-fd),
+			    fd == -EADDRINUSE ? ": another sequoiad or program listens there" : "");
+}
+
+int sq_front_listen(const char *address, bool reuseport, struct sq_error *e)
+{
+	return open_at(address, reuseport ? SHARED : ALONE, e);
+}
+
+int sq_front_probe(const char *address, struct sq_error *e)
+{
+	int fd = open_at(address, PROBE, e);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
 }

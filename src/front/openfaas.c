@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NAME_SHOWN 64
+
 /* Does the name hold an encoded slash? Then what a function is called by differs between readers. */
 static bool hides_slash(const char *s, size_t len)
 {
@@ -17,6 +19,16 @@ static bool hides_slash(const char *s, size_t len)
 		if (s[i] == '%' && s[i + 1] == '2' && (s[i + 2] | 0x20) == 'f')
 			return true;
 	return false;
+}
+
+/* What the error says beside its message; NULL: no memory, then it is without. */
+static const char *detail_of(struct request *rq, const char *name, size_t len)
+{
+	char text[NAME_SHOWN + 16];
+
+	snprintf(text, sizeof(text), "function '%.*s'", (int)(len < NAME_SHOWN ? len : NAME_SHOWN),
+		 name);
+	return sq_arena_strndup(rq->arena, text, strlen(text));
 }
 
 static enum sq_fault take_name(struct request *rq, const char *name)
@@ -27,8 +39,10 @@ static enum sq_fault take_name(struct request *rq, const char *name)
 		rq->detail = "the function's name has an encoded slash";
 		return SQ_FAULT_BAD_REQUEST;
 	}
-	if (!request_is_name(name, len))
+	if (!request_is_name(name, len)) {
+		rq->detail = detail_of(rq, name, len);
 		return SQ_FAULT_NO_FUNCTION;
+	}
 	rq->function = sq_arena_strndup(rq->arena, name, len);
 	rq->rest = name + len;
 	return rq->function ? SQ_FAULT_NONE : SQ_FAULT_MEMORY;

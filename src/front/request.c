@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,7 @@ void request_begin(struct conn *c, const char *target)
 }
 
 #define NAME_MAX_BYTES 255
+#define NAME_SHOWN 64
 
 /* Names of functions in all platforms we know, and of files without tricks: no dot in front. */
 bool request_is_name(const char *s, size_t len)
@@ -142,19 +144,29 @@ static void split_target(struct request *rq)
 	}
 }
 
+enum sq_fault request_admits(struct conn *c)
+{
+	const struct request *rq = &c->rq;
+	struct sq_call call = {.id = rq->id,
+			       .function = rq->function ? rq->function : "",
+			       .tenant = rq->tenant,
+			       .trigger = rq->trigger};
+
+	return sq_engine_admits(c->front->home, &call);
+}
+
 static enum sq_fault route(struct conn *c)
 {
 	static const struct dialect *const dialects[] = {&dialect_openfaas, &dialect_health,
 							 &dialect_runs, &dialect_routes};
 	enum sq_fault fault = SQ_FAULT_NONE;
 
+	c->rq.id = sq_home_id(c->front->home); /* of its run, also if that is refused */
 	for (size_t i = 0; i < sizeof(dialects) / sizeof(*dialects); i++) {
 		if (!dialects[i]->claim(c, &fault))
 			continue;
 		c->rq.dialect = dialects[i];
-		if (fault || !c->rq.function)
-			return fault;
-		return sq_engine_admits(c->front->home, c->rq.function, c->rq.tenant);
+		return fault || !c->rq.function ? fault : request_admits(c);
 	}
 	return SQ_FAULT_NO_ROUTE;
 }
@@ -314,20 +326,22 @@ void conn_call(struct conn *c)
 		.raw_path = rq->backend ? rq->path : NULL,
 		.stream = rq->stream,
 		.trigger = rq->trigger,
-		.request = {
-			.method = rq->method,
-			.path = rq->rest,
-			.query = rq->query,
-			.headers = rq->headers,
-			.headers_len = rq->headers_len,
-			.body = rq->body,
-		},
+		.request =
+			{
+				.method = rq->method,
+				.path = rq->rest,
+				.query = rq->query,
+				.headers = rq->headers,
+				.headers_len = rq->headers_len,
+				.body = rq->body,
+			},
 		.received_ns = rq->received_ns,
 		.deadline_ns = SQ_NEVER,
 		.sink = waits ? &rq->sink : NULL,
 	};
 	enum sq_fault fault = SQ_FAULT_INTERNAL;
 	struct sq_run *run;
+	char name[NAME_SHOWN + 1], detail[NAME_SHOWN + 16];
 
 	if (rq->backend && !call.backend) {
 		conn_fail(c, SQ_FAULT_NO_ROUTE, "its backend is gone");
@@ -337,11 +351,14 @@ void conn_call(struct conn *c)
 	rq->waits = waits;
 	rq->arena = NULL;
 	rq->body = NULL;
+	/* The name is gone with the arena when it is refused. */
+	stpncpy(name, rq->function, NAME_SHOWN)[0] = '\0';
 	run = sq_engine_submit(c->front->home, &call, &fault);
 	rq->run = run;
 	if (!run) {
 		rq->waits = false;
-		conn_fail(c, fault, NULL);
+		snprintf(detail, sizeof(detail), "function '%s'", name);
+		conn_fail(c, fault, fault == SQ_FAULT_NO_FUNCTION ? detail : NULL);
 	} else if (rq->answer && !rq->response) {
 		answer_ready(c);
 	}

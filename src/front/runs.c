@@ -127,12 +127,14 @@ static json_t *view_json(const struct sq_run_view *v)
 
 static void answer_json(struct conn *c, unsigned status, json_t *j)
 {
-	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL, *line = NULL;
+	int len = text ? asprintf(&line, "%s\n", text) : -1;
 
-	if (text)
-		conn_answer(c, status, "application/json", text, strlen(text));
+	if (len >= 0)
+		conn_answer(c, status, "application/json", line, (size_t)len);
 	else
 		conn_fail(c, SQ_FAULT_MEMORY, NULL);
+	free(len >= 0 ? line : NULL);
 	free(text);
 	json_decref(j);
 }
@@ -223,8 +225,7 @@ static bool claim(struct conn *c, enum sq_fault *fault)
 		return false;
 	rq->json_input = true;
 	rq->allow = "POST";
-	*fault = is(rq, "POST") ? sq_engine_admits(c->front->home, "", rq->tenant)
-				: SQ_FAULT_METHOD;
+	*fault = is(rq, "POST") ? request_admits(c) : SQ_FAULT_METHOD;
 	return true;
 }
 
@@ -238,7 +239,7 @@ static void serve_one(struct conn *c)
 	} else if (!*rq->rest) {
 		ask(c, SQ_ASK_VIEW, rq->run_id, 0, show_view);
 	} else if (parse_wait(rq, &wait_ns) < 0) {
-		conn_fail(c, SQ_FAULT_BAD_DOCUMENT, "wait is not a duration such as 30s");
+		conn_fail(c, SQ_FAULT_BAD_QUERY, "wait is not a duration such as 30s");
 	} else {
 		ask(c, SQ_ASK_VIEW, rq->run_id, wait_ns, show_result);
 	}
@@ -265,57 +266,89 @@ static char *body_text(const struct sq_blob *body, size_t *len)
 	return text;
 }
 
-/* What the document asks for; NULL or what is wrong with it. */
-static const char *read_document(json_t *doc, const char **chain, int64_t *wait_ns)
-{
-	const char *key, *wait = NULL;
-	json_t *value;
+/* Of chain and wait, and of keys: what is longer is none. */
+#define STRING_MAX 1024
 
-	*chain = NULL;
-	*wait_ns = 0;
-	if (!json_is_object(doc))
-		return "the body is not a JSON object";
-	json_object_foreach(doc, key, value) {
-		if (strcmp(key, "chain") == 0)
-			*chain = json_string_value(value);
-		else if (strcmp(key, "wait") == 0)
-			wait = json_string_value(value) ? json_string_value(value) : "?";
-		else if (strcmp(key, "input") != 0)
-			return "it has a key other than chain, input and wait";
+struct document {
+	char chain[STRING_MAX];
+	int64_t wait_ns;
+	struct sq_json_span input; /* at NULL: none */
+	unsigned seen;             /* keys, to find one that comes twice */
+	char wrong[128];           /* what is, where it is to be named */
+};
+
+static bool read_string(struct sq_json_span s, char out[STRING_MAX])
+{
+	json_t *j = s.len < STRING_MAX ? json_loadb(s.at, s.len, JSON_DECODE_ANY, NULL) : NULL;
+	bool is_string = json_is_string(j);
+
+	if (is_string)
+		strcpy(out, json_string_value(j)); /* as written it was longer */
+	json_decref(j);
+	return is_string;
+}
+
+static const char *read_member(struct document *d, struct sq_json_span key,
+			       struct sq_json_span value)
+{
+	static const char *const keys[] = {"chain", "input", "wait"};
+	char text[STRING_MAX];
+	unsigned k = 0;
+
+	if (!read_string(key, text))
+		strcpy(text, "?");
+	while (k < 3 && strcmp(text, keys[k]) != 0)
+		k++;
+	if (k == 3) {
+		snprintf(d->wrong, sizeof(d->wrong),
+			 "unknown key '%.48s'; known are chain, input and wait", text);
+		return d->wrong;
 	}
-	if (!*chain)
-		return "chain is not the name of one";
-	if (wait && sq_units_duration(wait, wait_ns) < 0)
+	if (d->seen & 1u << k)
+		return "it has a key twice";
+	d->seen |= 1u << k;
+	if (k == 0)
+		return read_string(value, d->chain) ? NULL : "chain is not the name of one";
+	if (k == 1)
+		d->input = value;
+	else if (!read_string(value, text) || sq_units_duration(text, &d->wait_ns) < 0)
 		return "wait is not a duration such as \"30s\"";
-	if (*wait_ns > WAIT_MAX)
-		*wait_ns = WAIT_MAX;
 	return NULL;
 }
 
+/* What the document asks for; NULL or what is wrong with it. */
+static const char *read_document(struct document *d, const char *text, size_t len)
+{
+	struct sq_json_reader r = {.at = text, .end = text + len};
+	struct sq_json_span key, value;
+	const char *wrong = NULL;
+	int rc = 0;
+
+	*d = (struct document){0};
+	while (!wrong && (rc = sq_json_next(&r, &key, &value)) > 0)
+		wrong = read_member(d, key, value);
+	if (rc < 0)
+		return "the body is not a JSON object";
+	if (!wrong && !(d->seen & 1u))
+		wrong = "chain is not the name of one";
+	if (d->wait_ns > WAIT_MAX)
+		d->wait_ns = WAIT_MAX;
+	return wrong;
+}
+
 /* The request's body becomes its document's input, byte for byte as it was written. */
-static enum sq_fault set_input(struct conn *c, json_t *doc, const char *text, size_t len)
+static enum sq_fault set_input(struct conn *c, struct sq_json_span input)
 {
 	struct request *rq = &c->rq;
-	const char *value = NULL;
-	char *again = NULL;
-	size_t n = 0;
-	int rc = 0;
+	int rc;
 
 	sq_blob_unref(rq->body);
 	rq->body = NULL;
-	if (!json_object_get(doc, "input"))
+	if (!input.at)
 		return SQ_FAULT_NONE;
-	if (!sq_json_span(text, len, "input", &value, &n)) {
-		/* The key is written with escapes. */
-		value = again = json_dumps(json_object_get(doc, "input"),
-					   JSON_ENCODE_ANY | JSON_COMPACT);
-		n = again ? strlen(again) : 0;
-	}
-	rq->body = value ? sq_blob_new(sq_home_blobs(c->front->home), n) : NULL;
-	if (rq->body)
-		rc = sq_blob_append(rq->body, value, n);
-	free(again);
-	if (!rq->body || rc < 0)
+	rq->body = sq_blob_new(sq_home_blobs(c->front->home), input.len);
+	rc = rq->body ? sq_blob_append(rq->body, input.at, input.len) : -ENOMEM;
+	if (rc < 0)
 		return rc == -ENOSPC ? SQ_FAULT_STORAGE : SQ_FAULT_MEMORY;
 	sq_blob_seal(rq->body);
 	return SQ_FAULT_NONE;
@@ -351,28 +384,23 @@ static void serve_new(struct conn *c)
 {
 	size_t len = 0;
 	char *text = body_text(c->rq.body, &len);
-	json_error_t e;
-	json_t *doc = text ? json_loadb(text, len, JSON_REJECT_DUPLICATES, &e) : NULL;
-	const char *chain, *wrong;
-	int64_t wait_ns;
+	struct document doc;
+	const char *wrong;
 	enum sq_fault fault;
 
 	if (!text) {
 		conn_fail(c, SQ_FAULT_MEMORY, NULL);
-	} else if (!doc) {
-		conn_fail(c, SQ_FAULT_BAD_DOCUMENT, e.text);
-	} else if ((wrong = read_document(doc, &chain, &wait_ns))) {
+	} else if ((wrong = read_document(&doc, text, len))) {
 		conn_fail(c, SQ_FAULT_BAD_DOCUMENT, wrong);
-	} else if (!request_is_name(chain, strlen(chain))) {
+	} else if (!request_is_name(doc.chain, strlen(doc.chain))) {
 		conn_fail(c, SQ_FAULT_NO_CHAIN, NULL);
 	} else {
-		fault = set_input(c, doc, text, len);
+		fault = set_input(c, doc.input);
 		if (fault)
 			conn_fail(c, fault, NULL);
 		else
-			begin(c, chain, wait_ns);
+			begin(c, doc.chain, doc.wait_ns);
 	}
-	json_decref(doc);
 	free(text);
 }
 

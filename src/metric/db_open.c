@@ -43,11 +43,14 @@ static const char *const statements[SQ_STMT_COUNT] = {
 static int fail(struct sq_metric_db *db, int rc, const char *path, struct sq_error *e)
 {
 	int err = sq_metric_db_errno(rc);
+	int cause = db->sql && err == -EACCES ? sqlite3_system_errno(db->sql) : 0;
 
 	if (err == -EUCLEAN)
 		return err; /* set aside by the caller, who says so */
-	sq_error_set(e, -err, "%s: cannot open it: %s", path,
-		     db->sql ? sqlite3_errmsg(db->sql) : sqlite3_errstr(rc));
+	/* SQLite says that it could not; the system may know why. */
+	sq_error_set(e, -err, "%s: cannot open it: %s%s%s", path,
+		     db->sql ? sqlite3_errmsg(db->sql) : sqlite3_errstr(rc), cause ? ": " : "",
+		     cause ? strerror(cause) : "");
 	return err;
 }
 

@@ -87,7 +87,7 @@ static void grant(struct sq_run_model *r, unsigned node, struct sq_effects *fx)
 static void ended(struct sq_run_model *r, const struct sq_event *ev, struct sq_effects *fx)
 {
 	assert(r->nodes[ev->node].state == SQ_NODE_IN_FLIGHT);
-	node_move(r, ev->node, ev->fault ? SQ_NODE_FAILED : SQ_NODE_OK);
+	node_move(r, ev->node, ev->fault || ev->failed ? SQ_NODE_FAILED : SQ_NODE_OK);
 	if (r->state == SQ_RUN_FAILING) {
 		if (r->in_flight == 0)
 			end(r, r->ending, fx);
@@ -95,7 +95,7 @@ static void ended(struct sq_run_model *r, const struct sq_event *ev, struct sq_e
 		fail(r, SQ_RUN_FAILED, ev->fault, ev->node, fx);
 	} else if (r->queued == 0 && r->in_flight == 0) {
 		effect(fx, SQ_EFFECT_ANSWER, ev->node);
-		end(r, SQ_RUN_OK, fx);
+		end(r, ev->failed ? SQ_RUN_FAILED : SQ_RUN_OK, fx);
 	}
 }
 

@@ -62,6 +62,7 @@ struct sq_event {
 	enum sq_event_kind kind;
 	unsigned node;
 	enum sq_fault fault;
+	bool failed; /* ENDED: an answer that is passed on, and says that the function failed */
 };
 
 enum sq_effect_kind {

@@ -6,44 +6,70 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RATE_NS INT64_C(1000000000000) /* a RATE's limit is per 1,000 s */
+/* Their product is 2^73, which times an interval is what 127 bits hold: see set_rate. */
+#define INTERVAL_MAX (INT64_C(1) << 53)
 #define BURST_MAX 1000000
 
+/* ---- rates: GCRA, ITU-T I.371 ---- */
+
 /*
- * A grant of a RATE moves tat one interval on; there is room while tat is no more than the slack
- * ahead of the clock. A new limit scales what tat is ahead: it is a number of grants, not a time.
+ * A grant moves tat (the theoretical arrival time) one interval on; there is room while it is no
+ * more than the slack, burst - 1 intervals, ahead of the clock. Without a rate it never is ahead.
  */
-static void set_interval(struct sq_cap *c)
+static __int128 slack_ns(const struct sq_cap *c)
 {
-	int64_t was = c->interval_ns, now = c->sched->now;
-
-	if (c->kind != SQ_CAP_RATE || c->limit == 0)
-		return;
-	c->interval_ns = (RATE_NS + c->limit - 1) / c->limit;
-	if (was > 0 && c->tat_ns > now)
-		c->tat_ns = now + (int64_t)((__int128)(c->tat_ns - now) * c->interval_ns / was);
+	return (__int128)c->rate.interval_ns * ((int64_t)c->rate.burst - 1);
 }
 
-/* So that burst times the longest interval (1,000 s) stays within int64_t. */
-static uint32_t clamp_burst(uint32_t burst)
+/* Below 0: no room. */
+static __int128 slack_left_ns(const struct sq_cap *c)
 {
-	return burst == 0 ? 1 : burst < BURST_MAX ? burst : BURST_MAX;
-}
+	__int128 ahead = c->tat_ns - c->sched->now;
 
-static int64_t slack_ns(const struct sq_cap *c)
-{
-	return c->interval_ns * ((int64_t)c->burst - 1);
+	return slack_ns(c) - (ahead > 0 ? ahead : 0);
 }
 
 /* Grants a rate has at once. */
 static uint32_t tokens(const struct sq_cap *c)
 {
-	int64_t ahead = c->tat_ns - c->sched->now;
-	int64_t left = slack_ns(c) - (ahead > 0 ? ahead : 0);
+	if (!sq_cap_room(c))
+		return 0;
+	if (c->rate.interval_ns == 0)
+		return SQ_NO_LIMIT;
+	return (uint32_t)(slack_left_ns(c) / c->rate.interval_ns) + 1;
+}
 
-	if (c->limit == 0 || c->limit == SQ_NO_LIMIT)
-		return c->limit;
-	return left < 0 ? 0 : (uint32_t)(left / c->interval_ns) + 1;
+/* What tat is ahead is a number of grants, not a time; rounded up, for a rate is never exceeded. */
+static void set_rate(struct sq_cap *c, const struct sq_rate *rate)
+{
+	int64_t now = c->sched->now, was = c->rate.interval_ns;
+
+	if (c->tat_ns > now)
+		c->tat_ns = now + ((c->tat_ns - now) * rate->interval_ns + was - 1) / was;
+	c->rate = *rate;
+}
+
+static struct sq_rate clamp_rate(int64_t interval_ns, uint32_t burst)
+{
+	struct sq_rate rate = {interval_ns, burst};
+
+	assert(interval_ns >= 0);
+	if (interval_ns > INTERVAL_MAX)
+		rate.interval_ns = INTERVAL_MAX;
+	if (burst == 0)
+		rate.burst = 1;
+	else if (burst > BURST_MAX)
+		rate.burst = BURST_MAX;
+	return rate;
+}
+
+/* ---- room ---- */
+
+bool sq_cap_room(const struct sq_cap *c)
+{
+	if (c->kind == SQ_CAP_RATE)
+		return c->limit > 0 && slack_left_ns(c) >= 0;
+	return c->used < c->limit;
 }
 
 static uint32_t room(const struct sq_cap *c)
@@ -53,17 +79,12 @@ static uint32_t room(const struct sq_cap *c)
 	return c->used < c->limit ? c->limit - c->used : 0;
 }
 
-bool sq_cap_room(const struct sq_cap *c)
-{
-	return room(c) > 0;
-}
-
 void sq_cap_take(struct sq_cap *c)
 {
 	if (c->kind == SQ_CAP_RATE) {
 		int64_t now = c->sched->now;
 
-		c->tat_ns = (c->tat_ns > now ? c->tat_ns : now) + c->interval_ns;
+		c->tat_ns = (c->tat_ns > now ? c->tat_ns : now) + c->rate.interval_ns;
 	} else {
 		c->used++;
 	}
@@ -82,8 +103,12 @@ void sq_cap_return(struct sq_cap *c)
 /* A closed rate that someone waits for comes back by itself; a paused one does not. */
 static void place_timer(struct sq_cap *c)
 {
-	c->ready_ns = c->tat_ns - slack_ns(c);
-	sq_heap_place(&c->sched->rates, &c->by_time, !c->open && c->waiters > 0 && c->limit > 0);
+	bool comes = !c->open && c->waiters > 0 && c->limit > 0;
+	__int128 at = c->tat_ns - slack_ns(c);
+
+	if (comes) /* a burst that was made smaller may have put it off beyond all time */
+		c->ready_ns = at < SQ_SCHED_NEVER ? (int64_t)at : SQ_SCHED_NEVER;
+	sq_heap_place(&c->sched->rates, &c->by_time, comes);
 }
 
 void sq_cap_settle(struct sq_cap *c)
@@ -144,10 +169,12 @@ void sq_cap_release_raised(struct sq_sched *s)
 	}
 }
 
-static void raise_or_not(struct sq_cap *c, uint32_t before)
+static void raise_or_not(struct sq_cap *c, uint32_t room_before)
 {
+	uint32_t now = room(c);
+
 	cds_list_del_init(&c->raising);
-	if (c->limit > before && c->waiters > 0 && c->waiters <= room(c))
+	if (now > room_before && c->waiters > 0 && c->waiters <= now)
 		cds_list_add_tail(&c->raising, &c->sched->raising);
 }
 
@@ -162,41 +189,96 @@ static uint32_t least(const uint32_t by[SQ_SOURCES])
 	return n;
 }
 
-/* Grants are made before the limit that needs them, so that no decision allocates. */
-int sq_grants_reserve(struct sq_sched *s, uint32_t n)
-{
-	for (; s->n_grants < n; s->n_grants++) {
-		struct sq_grant *g = malloc(sizeof(*g));
-
-		if (!g)
-			return -ENOMEM;
-		cds_list_add_tail(&g->node, &s->free_grants);
-	}
-	return 0;
-}
-
 int sq_cap_set_limit(struct sq_cap *c, uint32_t limit, enum sq_source source, int64_t now)
 {
-	uint32_t before = c->limit, by[SQ_SOURCES];
+	uint32_t before, by[SQ_SOURCES];
 
 	sq_sched_now(c->sched, now);
+	before = room(c);
 	memcpy(by, c->by, sizeof(by));
 	by[source] = limit;
 	if (c == c->sched->pool && sq_grants_reserve(c->sched, least(by)) < 0)
 		return -ENOMEM;
 	memcpy(c->by, by, sizeof(by));
 	c->limit = least(by);
-	set_interval(c);
 	sq_cap_settle(c);
 	raise_or_not(c, before);
 	return 0;
 }
 
-void sq_cap_set_burst(struct sq_cap *c, uint32_t burst, int64_t now)
+static const struct sq_rate *slowest(const struct sq_rate by[SQ_SOURCES])
 {
+	const struct sq_rate *r = by;
+
+	for (int i = 1; i < SQ_SOURCES; i++)
+		r = by[i].interval_ns > r->interval_ns ? &by[i] : r;
+	return r;
+}
+
+void sq_cap_set_rate(struct sq_cap *c, int64_t interval_ns, uint32_t burst, enum sq_source source,
+		     int64_t now)
+{
+	uint32_t before;
+
+	assert(c->kind == SQ_CAP_RATE);
 	sq_sched_now(c->sched, now);
-	c->burst = clamp_burst(burst);
+	before = room(c);
+	c->rate_by[source] = clamp_rate(interval_ns, burst);
+	set_rate(c, slowest(c->rate_by));
 	sq_cap_settle(c);
+	raise_or_not(c, before);
+}
+
+/* ---- grants ---- */
+
+/*
+ * Grants are made before the limit that needs them, so that no decision allocates: one allocation
+ * however many, because this runs under the lock too.
+ */
+int sq_grants_reserve(struct sq_sched *s, uint32_t n)
+{
+	uint32_t more = n > s->n_grants ? n - s->n_grants : 0;
+	struct sq_slab *slab, **last = s->filling ? &s->filling->next : &s->slabs;
+
+	if (more == 0)
+		return 0;
+	slab = malloc(sizeof(*slab) + more * sizeof(slab->grants[0]));
+	if (!slab)
+		return -ENOMEM;
+	slab->next = NULL;
+	slab->n = more;
+	slab->given = 0;
+	while (*last)
+		last = &(*last)->next;
+	*last = slab;
+	if (!s->filling)
+		s->filling = slab;
+	s->n_grants = n;
+	return 0;
+}
+
+struct sq_grant *sq_grant_new(struct sq_sched *s)
+{
+	struct sq_grant *g;
+
+	if (!cds_list_empty(&s->free_grants)) {
+		g = cds_list_first_entry(&s->free_grants, struct sq_grant, node);
+		cds_list_del(&g->node);
+		return g;
+	}
+	if (s->filling->given == s->filling->n)
+		s->filling = s->filling->next;
+	return &s->filling->grants[s->filling->given++];
+}
+
+void sq_grants_free(struct sq_sched *s)
+{
+	struct sq_slab *slab;
+
+	while ((slab = s->slabs)) {
+		s->slabs = slab->next;
+		free(slab);
+	}
 }
 
 /* ---- birth and death ---- */
@@ -237,10 +319,12 @@ struct sq_cap *sq_cap_new(struct sq_sched *s, const struct sq_cap_conf *conf)
 	c->name = name;
 	c->kind = conf->kind;
 	c->refs = 1;
-	c->burst = clamp_burst(conf->burst);
 	memset(c->by, 0xff, sizeof(c->by)); /* SQ_NO_LIMIT */
-	c->limit = c->by[SQ_SOURCE_SETTINGS] = conf->limit;
-	set_interval(c);
+	if (c->kind == SQ_CAP_RATE)
+		c->rate = c->rate_by[0] = clamp_rate(conf->interval_ns, conf->burst);
+	else
+		c->by[SQ_SOURCE_SETTINGS] = conf->limit;
+	c->limit = least(c->by);
 	c->open = sq_cap_room(c);
 	sq_heap_init(&c->aged, due_before);
 	CDS_INIT_LIST_HEAD(&c->gates);
@@ -281,6 +365,12 @@ uint32_t sq_cap_limit(const struct sq_cap *c)
 uint32_t sq_cap_used(const struct sq_cap *c)
 {
 	return c->used;
+}
+
+bool sq_cap_idle(const struct sq_cap *c, int64_t now)
+{
+	sq_sched_now(c->sched, now);
+	return c->used == 0 && c->tat_ns <= c->sched->now;
 }
 
 bool sq_cap_has_room(const struct sq_cap *c, int64_t now)

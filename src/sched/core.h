@@ -55,6 +55,11 @@ static inline bool sq_turn_before(const struct sq_turn *a, const struct sq_turn 
 
 /* ---- a cap, and who waits at it ---- */
 
+struct sq_rate {
+	int64_t interval_ns; /* 0: none */
+	uint32_t burst;
+};
+
 struct sq_cap {
 	struct sq_sched *sched;
 	char *name;
@@ -71,11 +76,11 @@ struct sq_cap {
 	struct sq_listed listed;       /* in sched->caps */
 	struct cds_list_head raising;  /* in sched->raising; empty: not */
 
-	/* RATE: the theoretical arrival time of a leaky bucket (GCRA, ITU-T I.371) */
-	uint32_t burst;
-	int64_t tat_ns;
-	int64_t interval_ns;         /* between grants, at the last limit that was not 0 */
-	int64_t ready_ns;            /* when closed: room again */
+	/* RATE; else zero */
+	struct sq_rate rate; /* the slowest of rate_by[] */
+	struct sq_rate rate_by[SQ_SOURCES];
+	__int128 tat_ns;             /* 128 bits: a million grants of 104 days */
+	int64_t ready_ns;            /* when closed with waiters: room again */
 	struct sq_heap_node by_time; /* in sched->rates: closed with waiters, and not paused */
 };
 
@@ -176,6 +181,13 @@ struct sq_class {
 	int64_t mean_ns;      /* of all its functions; 0: none ended yet */
 };
 
+/* Grants in one piece: memory for a larger pool is one allocation, and nothing in it is touched. */
+struct sq_slab {
+	struct sq_slab *next; /* the one made after it */
+	uint32_t n, given;
+	struct sq_grant grants[];
+};
+
 struct sq_sched {
 	struct sq_sched_conf conf;
 	int64_t now;     /* the latest the callers told: theirs may be a little out of order */
@@ -194,8 +206,9 @@ struct sq_sched {
 	struct cds_list_head lanes, caps;
 	struct cds_list_head idle; /* lanes, longest idle first */
 	uint32_t n_idle;
-	uint32_t n_grants; /* allocated: in flight and free */
-	struct cds_list_head free_grants;
+	uint32_t n_grants;                /* allocated: in flight, free, not yet given */
+	struct sq_slab *slabs, *filling;  /* the first one; the one that grants are given from */
+	struct cds_list_head free_grants; /* that came back */
 	struct sq_sched_stats stats;
 	struct sq_entry *table[SQ_TABLE_BUCKETS];
 };
@@ -225,6 +238,8 @@ void sq_cap_settle(struct sq_cap *c);           /* after anything that may chang
 void sq_cap_refill(struct sq_sched *s);         /* opens the rates whose time has come */
 void sq_cap_release_raised(struct sq_sched *s); /* rule RAISE; budgeted */
 int sq_grants_reserve(struct sq_sched *s, uint32_t n) __attribute__((warn_unused_result));
+void sq_grants_free(struct sq_sched *s);
+struct sq_grant *sq_grant_new(struct sq_sched *s); /* not cleared; the pool has room */
 
 /* wait.c */
 void sq_waits_init(struct sq_sched *s);

@@ -23,7 +23,7 @@
  * key per cap at which it waits is out of date, not one per lane: 10,000 lanes of one flow at one
  * cap cost as much as one. vt never falls, so a stale key is a lower bound: it is made true when it
  * comes to the top. Waits and gates are made with the lane, so that a decision allocates nothing;
- * grants are made with the limit of the pool.
+ * grants are made with the limit of the pool, in one piece whose parts are first used in turn.
  *
  * What wakes whom. Nothing is woken when room returns: the gates of the cap open, and that is all.
  * A decision compares the best ready lane with the best waiter of the open gates, and tries the
@@ -54,8 +54,9 @@
  *             other.
  *   credit    What a flow really used is vt - credit; every lift (ENTER, RAISE) is of that too, or
  *             an estimate once too high would be idle time that earns.
- *   RAISE     "No waiters remain": the new room is enough for all lanes that wait there. They are
- *             let go at the next decision. est is that of their first candidate.
+ *   RAISE     "No waiters remain": there is more room than before and it is enough for all lanes
+ *             that wait there. They are let go at the next decision. est is that of their first
+ *             candidate. A faster rate has no more room yet, a larger burst has.
  *   AGE       The aged FIFO is the order of the instants at which the lanes' oldest items had
  *             waited max-wait; parked lanes are in it too, found through open caps like waiters. An
  *             item granted by age is its lane's oldest, whatever the order. When none of the aged
@@ -63,7 +64,8 @@
  *   CHARGE    estimates are of the chosen backend. A runner that outlasts several doublings between
  *             two decisions is charged them all at the next one.
  *   limits    A cap has a limit per source and the least holds. Moved grants (a reload) are counted
- *             even beyond a limit: they are in flight. A rate's backlog survives a new rate as a
+ *             even beyond a limit: they are in flight. A rate has its interval per source, the
+ *             longest holds, and its limit only pauses it. Its backlog survives a new rate as a
  *             number of grants.
  *   memory    Empty lanes nobody refers to are kept (4,096, the longest idle go first) and with
  *             them their flows' vt; a flow that is forgotten comes back at V with nothing owed.
@@ -158,13 +160,12 @@ static uint32_t emit(struct sq_item *i)
 static struct sq_grant *grant(struct sq_sched *s, struct sq_lane *l, bool aged)
 {
 	struct sq_item *i = aged ? sq_lane_oldest(l) : sq_lane_head(l);
-	struct sq_grant *g = cds_list_first_entry(&s->free_grants, struct sq_grant, node);
+	struct sq_grant *g = sq_grant_new(s);
 	struct sq_link *chosen;
 
 	if (l->state == SQ_LANE_PARKED)
 		sq_lane_out(l);
 	chosen = take_caps(s, l);
-	cds_list_del(&g->node);
 	*g = (struct sq_grant){
 		.item = i,
 		.backend = chosen ? chosen->backend : -1,
@@ -322,17 +323,10 @@ static void set_defaults(struct sq_sched_conf *conf)
 	conf->idle_lanes = conf->idle_lanes ? conf->idle_lanes : 4096;
 }
 
-static void free_grants(struct sq_sched *s)
-{
-	struct sq_grant *g, *next;
-
-	cds_list_for_each_entry_safe(g, next, &s->free_grants, node)
-		free(g);
-}
-
 struct sq_sched *sq_sched_new(const struct sq_sched_conf *conf)
 {
-	const struct sq_cap_conf pool = {"pool", SQ_CAP_SEATS, conf->seats, 0};
+	const struct sq_cap_conf pool = {
+		.name = "pool", .kind = SQ_CAP_SEATS, .limit = conf->seats};
 	struct sq_sched *s = calloc(1, sizeof(*s));
 
 	if (!s)
@@ -348,7 +342,6 @@ struct sq_sched *sq_sched_new(const struct sq_sched_conf *conf)
 	if (s->pool && sq_grants_reserve(s, conf->seats) == 0)
 		return s;
 	sq_cap_put(s->pool);
-	free_grants(s);
 	free(s);
 	return NULL;
 }
@@ -361,7 +354,7 @@ void sq_sched_free(struct sq_sched *s)
 	sq_sched_forget(s, SIZE_MAX);
 	sq_cap_put(s->pool);
 	assert(cds_list_empty(&s->lanes) && cds_list_empty(&s->caps));
-	free_grants(s);
+	sq_grants_free(s);
 	free(s);
 }
 

@@ -60,8 +60,10 @@ enum sq_source {
 struct sq_cap_conf {
 	const char *name; /* for people; copied */
 	enum sq_cap_kind kind;
-	uint32_t limit; /* RATE: grants per 1,000 s (100/s = 100,000) */
-	uint32_t burst; /* RATE only: grants at once after a rest; 0: 1 */
+	uint32_t limit; /* not of a RATE */
+	/* RATE only, as sq_cap_set_rate has them from SQ_SOURCE_SETTINGS */
+	uint32_t burst;
+	int64_t interval_ns;
 };
 /* One reference, the caller's. NULL: no memory. */
 struct sq_cap *sq_cap_new(struct sq_sched *s, const struct sq_cap_conf *conf);
@@ -71,16 +73,29 @@ struct sq_cap *sq_sched_pool(struct sq_sched *s); /* borrowed; a SEATS cap */
 
 /*
  * The only way a limit changes. Below used: nothing is taken back, no grants until used < limit.
- * 0, or -ENOMEM (only for a pool larger than ever before; nothing changed).
+ * A RATE is paused by 0; any other limit means nothing to it. 0, or -ENOMEM (only for a pool larger
+ * than ever before; nothing changed).
  */
 int sq_cap_set_limit(struct sq_cap *c, uint32_t limit, enum sq_source source, int64_t now)
 	__attribute__((warn_unused_result));
-void sq_cap_set_burst(struct sq_cap *c, uint32_t burst, int64_t now); /* of a RATE */
+/*
+ * Of a RATE: one grant per interval_ns (1 ns .. 2^53 ns = 104 days, beyond: that), and so many at
+ * once after a rest (0: 1; at most a million). The source with the longest interval holds, burst
+ * and all; interval_ns 0 withdraws one, and with none left there is no rate. What was given counts
+ * on as a number of grants.
+ */
+void sq_cap_set_rate(struct sq_cap *c, int64_t interval_ns, uint32_t burst, enum sq_source source,
+		     int64_t now);
 
 const char *sq_cap_name(const struct sq_cap *c);
 uint32_t sq_cap_limit(const struct sq_cap *c);
 uint32_t sq_cap_used(const struct sq_cap *c); /* RATE: 0 */
 bool sq_cap_has_room(const struct sq_cap *c, int64_t now);
+/*
+ * Nothing is held and a RATE has its whole burst again: a new cap with these settings would grant
+ * the same, so this one may be forgotten (with what other sources said of it).
+ */
+bool sq_cap_idle(const struct sq_cap *c, int64_t now);
 
 /* ---- costs ---- */
 
@@ -296,10 +311,11 @@ struct sq_lane_row {
 struct sq_cap_row {
 	char name[SQ_ROW_NAME];
 	enum sq_cap_kind kind;
-	enum sq_source source; /* of the limit that holds */
-	uint32_t limit, used;
-	uint32_t burst;   /* RATE */
-	uint32_t waiters; /* lanes parked here */
+	enum sq_source source; /* of the limit that holds; of a RATE not paused: of the rate */
+	uint32_t limit, used;  /* RATE: limit 0 when paused, else SQ_NO_LIMIT */
+	uint32_t burst;        /* RATE */
+	double rate_per_s;     /* RATE; 0: none set */
+	uint32_t waiters;      /* lanes parked here */
 };
 
 /* How an entry hangs in the list of lanes or of caps. */
@@ -317,9 +333,12 @@ struct sq_cursor {
 	struct cds_list_head *end;
 };
 void sq_cursor_open(struct sq_sched *s, struct sq_cursor *cur, bool caps); /* or lanes */
-/* Fill up to max rows; fewer: the end. 64 rows are a good slice. Empty lanes are left out. */
-size_t sq_cursor_lanes(struct sq_cursor *cur, struct sq_lane_row *rows, size_t max);
-size_t sq_cursor_caps(struct sq_cursor *cur, struct sq_cap_row *rows, size_t max);
+/*
+ * Fill up to max rows and return how many: perhaps none, for a call looks at no more than 64
+ * entries and lanes with nothing waiting are left out. *end: there are no more.
+ */
+size_t sq_cursor_lanes(struct sq_cursor *cur, struct sq_lane_row *rows, size_t max, bool *end);
+size_t sq_cursor_caps(struct sq_cursor *cur, struct sq_cap_row *rows, size_t max, bool *end);
 void sq_cursor_close(struct sq_cursor *cur);
 
 #endif

@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#define STEPS_MAX 64 /* entries per lock hold, whether they give a row or not */
+
 void sq_sched_stats(const struct sq_sched *s, struct sq_sched_stats *out)
 {
 	*out = s->stats;
@@ -20,21 +22,20 @@ void sq_cursor_close(struct sq_cursor *cur)
 	cds_list_del(&cur->at.node);
 }
 
-/* Moves the cursor behind the next entry that is none, and returns that; NULL: the end. */
+static bool at_end(const struct sq_cursor *cur)
+{
+	return cur->at.node.next == cur->end;
+}
+
+/* Moves the cursor behind the next entry and returns that; NULL: it is another cursor. */
 static struct sq_listed *step(struct sq_cursor *cur)
 {
 	struct cds_list_head *n = cur->at.node.next;
-	struct sq_listed *e;
+	struct sq_listed *e = cds_list_entry(n, struct sq_listed, node);
 
-	for (; n != cur->end; n = n->next) {
-		e = cds_list_entry(n, struct sq_listed, node);
-		if (e->cursor)
-			continue;
-		cds_list_del(&cur->at.node);
-		cds_list_add(&cur->at.node, n);
-		return e;
-	}
-	return NULL;
+	cds_list_del(&cur->at.node);
+	cds_list_add(&cur->at.node, n);
+	return e->cursor ? NULL : e;
 }
 
 static void copy(char to[SQ_ROW_NAME], const char *from)
@@ -66,45 +67,60 @@ static void fill_lane(struct sq_lane_row *row, struct sq_lane *l)
 		copy(row->parked_on, l->links[l->parked_at].cap->name);
 }
 
-size_t sq_cursor_lanes(struct sq_cursor *cur, struct sq_lane_row *rows, size_t max)
+size_t sq_cursor_lanes(struct sq_cursor *cur, struct sq_lane_row *rows, size_t max, bool *end)
 {
-	struct sq_listed *e;
 	size_t n = 0;
 
-	while (n < max && (e = step(cur))) {
-		struct sq_lane *l = caa_container_of(e, struct sq_lane, listed);
+	for (int steps = STEPS_MAX; steps > 0 && n < max && !at_end(cur); steps--) {
+		struct sq_listed *e = step(cur);
+		struct sq_lane *l = e ? caa_container_of(e, struct sq_lane, listed) : NULL;
 
-		if (l->depth > 0)
+		if (l && l->depth > 0)
 			fill_lane(&rows[n++], l);
 	}
+	*end = at_end(cur);
 	return n;
 }
 
 static enum sq_source source(const struct sq_cap *c)
 {
-	for (int i = SQ_SOURCES - 1; i > 0; i--)
-		if (c->by[i] == c->limit)
+	for (int i = SQ_SOURCES - 1; i > 0; i--) {
+		bool limits = c->limit != SQ_NO_LIMIT && c->by[i] == c->limit;
+		bool slows = c->limit > 0 && c->rate.interval_ns > 0 &&
+			     c->rate_by[i].interval_ns == c->rate.interval_ns;
+
+		if (limits || slows)
 			return (enum sq_source)i;
+	}
 	return SQ_SOURCE_SETTINGS;
 }
 
-size_t sq_cursor_caps(struct sq_cursor *cur, struct sq_cap_row *rows, size_t max)
+static void fill_cap(struct sq_cap_row *row, const struct sq_cap *c)
 {
-	struct sq_listed *e;
+	int64_t interval_ns = c->rate.interval_ns;
+
+	*row = (struct sq_cap_row){
+		.kind = c->kind,
+		.source = source(c),
+		.limit = c->limit,
+		.used = c->used,
+		.burst = c->rate.burst,
+		.rate_per_s = interval_ns > 0 ? 1e9 / (double)interval_ns : 0,
+		.waiters = c->waiters,
+	};
+	copy(row->name, c->name);
+}
+
+size_t sq_cursor_caps(struct sq_cursor *cur, struct sq_cap_row *rows, size_t max, bool *end)
+{
 	size_t n = 0;
 
-	while (n < max && (e = step(cur))) {
-		const struct sq_cap *c = caa_container_of(e, struct sq_cap, listed);
+	for (int steps = STEPS_MAX; steps > 0 && n < max && !at_end(cur); steps--) {
+		struct sq_listed *e = step(cur);
 
-		rows[n] = (struct sq_cap_row){
-			.kind = c->kind,
-			.source = source(c),
-			.limit = c->limit,
-			.used = c->used,
-			.burst = c->kind == SQ_CAP_RATE ? c->burst : 0,
-			.waiters = c->waiters,
-		};
-		copy(rows[n++].name, c->name);
+		if (e)
+			fill_cap(&rows[n++], caa_container_of(e, struct sq_cap, listed));
 	}
+	*end = at_end(cur);
 	return n;
 }

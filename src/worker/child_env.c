@@ -82,7 +82,10 @@ static bool is_set(const struct builder *b, size_t at)
 	return false;
 }
 
-/* Of headers that repeat the first counts, as with the watchdog; what is ours nobody overrides. */
+/*
+ * Of headers that repeat the first counts, as with the watchdog; what is ours nobody overrides.
+ * Proxy is left out: libraries take Http_Proxy for the proxy of their own calls (CVE-2016-5385).
+ */
 static void add_headers(struct builder *b, const struct sq_request *rq)
 {
 	const char *p = rq->headers ? rq->headers : "", *end = p + rq->headers_len;
@@ -91,6 +94,8 @@ static void add_headers(struct builder *b, const struct sq_request *rq)
 	while (!b->failed && sq_request_next_field(&p, end, &name, &value)) {
 		size_t at = b->text->len;
 
+		if (sq_http_same(name, "Proxy", 5))
+			continue;
 		add_header(b, name, value);
 		if (!b->failed && is_set(b, at)) {
 			b->text->len = at;

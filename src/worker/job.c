@@ -95,6 +95,9 @@ static bool clear_away(struct job *j)
 {
 	struct sq_cgroup *g = j->port->host->cgroup;
 
+	/* Asked, too, not only told: its exit is not watched if epoll had no memory for it. */
+	if (!j->ended && j->child.pidfd >= 0)
+		j->ended = sq_child_ended(&j->child, &j->code);
 	if (j->ended) {
 		sq_child_kill(&j->child);
 		sq_loop_unwatch(j->port->loop, &j->exit);

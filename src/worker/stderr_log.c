@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void put_line(struct sq_stderr_log *l)
@@ -18,7 +19,7 @@ static void put_line(struct sq_stderr_log *l)
 
 void sq_stderr_begin(struct sq_stderr_log *l, const char *function, struct sq_id run)
 {
-	l->function = function;
+	snprintf(l->function, sizeof(l->function), "%s", function);
 	l->run = run;
 	l->len = 0;
 	l->cut = false;

@@ -10,7 +10,7 @@
 #define SQ_STDERR_LINE 1024u /* a longer line is cut */
 
 struct sq_stderr_log {
-	const char *function; /* borrowed */
+	char function[129]; /* sq_function_name_ok has no longer one */
 	struct sq_id run;
 	size_t len;
 	bool cut; /* the rest of this line is skipped */

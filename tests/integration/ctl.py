@@ -116,6 +116,18 @@ def queue():
 
 
 @test
+def rates_have_their_unit():
+    policies = [{"policy": "fast", "match": {"function": "upper"}, "cap": {"rate": "250/s"}}]
+    with scene(policies=policies, functions={"upper": "tr a-z A-Z"}) as (d, _):
+        assert d.call("/function/upper", "POST", b"abc").body == b"ABC"
+        cap = next(c for c in data(d, "queue")["caps"] if c["kind"] == "rate")
+        assert cap["limit"] == 250, cap
+        rows = table(done(d, "queue").split("\n\n")[1])
+        assert [r["LIMIT"] for r in rows if r["KIND"] == "rate"] == ["250/s"], rows
+        assert all(r["LIMIT"].isdigit() for r in rows if r["KIND"] != "rate"), rows
+
+
+@test
 def runs():
     with busy() as (d, gate):
         all_runs = data(d, "runs")["runs"]
@@ -130,7 +142,8 @@ def runs():
         assert len(data(d, "runs", "--state=pending", "--limit=2")["runs"]) == 2
         assert len(data(d, "runs", "--state", "pending")["runs"]) == 3
         assert data(d, "runs", "--state", "failed")["runs"] == []
-        assert done(d, "runs", "--state", "failed") == "There are no such runs.\n"
+        assert done(d, "runs", "--state", "failed") == \
+            "No runs. (Synchronous calls are not kept when they have ended.)\n"
         rows = table(done(d, "runs", "--state", "running"))
         assert [(r["CHAIN"], r["TENANT"], r["BY"], r["STATE"], r["TRIES"]) for r in rows] == \
             [("nap", "anonymous", "async", "running", "1")] * 2, rows
@@ -344,6 +357,73 @@ def one_daemon_per_socket():
         assert ctl("-s", path, "status")[0] == 0
         assert fourth.end() == 0
         assert not os.path.exists(path)
+
+
+def refused(settings):
+    """What a daemon with these settings says, that cannot start."""
+    with tempfile.TemporaryDirectory() as folder:
+        d = Daemon(folder, {"backends": NOWHERE, **settings}, wait=False)
+        try:
+            assert d.p.wait(20 * SLOW) == 1, d.text()
+            return d.text()
+        finally:
+            d.end()
+
+
+@test
+def one_daemon_per_address():
+    for host in ("127.0.0.1", "*"):
+        with scene(functions={}) as (d, _):
+            address = f"{host}:{d.port}"
+            text = refused({"listen": [{"address": "127.0.0.1:0"}, {"address": address}]})
+            assert f"cannot listen at {address}: Address already in use: another sequoiad or program " \
+                "listens there" in text, text
+            assert d.call("/healthz").status == 200
+
+
+@test
+def one_daemon_per_state():
+    with scene(functions={"upper": "tr a-z A-Z"}) as (d, _):
+        state = d.settings["state"]
+        text = refused({"state": state})
+        assert f"state {state}: another daemon uses it; stop it, or set state" in text, text
+        assert d.call("/function/upper", "POST", b"abc").body == b"ABC"
+        modes = {f: os.stat(os.path.join(state, f)).st_mode & 0o777 for f in os.listdir(state)}
+        assert {"lock", "metrics.db"} <= set(modes) and set(modes.values()) == {0o640}, modes
+        assert os.stat(state).st_mode & 0o777 == 0o750
+        d.end(signal.SIGKILL)
+        with tempfile.TemporaryDirectory() as folder:  # the lock has gone with it
+            assert Daemon(folder, {"state": state, "backends": NOWHERE}).end() == 0
+        d.__init__(d.folder, d.settings)
+
+
+@test
+def a_state_that_cannot_be_used():
+    with tempfile.TemporaryDirectory() as state:
+        os.mkdir(os.path.join(state, "metrics.db"))
+        text = refused({"state": state})
+        assert re.search(rf"state {state}: metrics.db: cannot open it: .*: Is a directory", text), text
+        file = os.path.join(state, "file")
+        open(file, "w").close()
+        text = refused({"state": file + "/var"})
+        assert f"state {file}/var: Not a directory" in text, text
+
+
+@test
+def command_line_of_the_daemon():
+    def run(*args):
+        r = subprocess.run([program("sequoiad"), *args], capture_output=True, text=True, timeout=60)
+        return r.returncode, r.stdout, r.stderr
+
+    code, text, _ = run("--help")
+    assert code == 0 and text.startswith("Usage: sequoiad ") and run("-h") == (0, text, "")
+    assert "-h, --help" in text and "-V, --version" in text, text
+    assert re.fullmatch(r"sequoia \d+\.\d+\.\d+\n", run("--version")[1]) and run("-V") == run("--version")
+    assert run("--nope")[0] == 64 and run("now")[0] == 64
+    code, text, err = run("-t", "-c", os.path.join(SOURCE, "conf", "sequoia.yaml"))
+    assert code == 0 and text.endswith("sequoia.yaml: ok, 0 policies\n"), err
+    code, text, _ = run("-T", "-c", os.path.join(SOURCE, "conf", "sequoia.yaml"))
+    assert code == 0 and re.search(r"^policies +none +#", text, re.M), text
 
 
 @test

@@ -310,6 +310,7 @@ def asynchronous_runs():
         assert a.status == 202 and a.json() == {"id": run, "durable": False}, a
         r = d.call(f"/v1/runs/{run}/result?wait=10s")
         assert r.status == 200 and len(r.body) == 7 and r.headers["X-Call-Id"] == run, r
+        assert d.call(f"/v1/runs/{run}").body.endswith(b"}\n")
         v = d.call(f"/v1/runs/{run}").json()
         assert v["id"] == run and v["state"] == "ok" and v["chain"] == "f" and v["nodes"]["f"]["attempts"] == 1, v
         a = d.call("/async-function/f", "POST", headers={"X-Callback-Url": "http://x/"})
@@ -331,13 +332,18 @@ def posted_runs():
         assert a.status == 202 and a.json()["durable"] is False, a
         assert d.call(f"/v1/runs/{a.json()['id']}/result?wait=10s").status == 200
         for doc in ('[]', '{', '{"chain":1}', '{"chain":"f","wait":"x"}', '{"chain":"f","y":1}',
-                    '{"chain":"f","chain":"g"}', ''):
+                    '{"chain":"f","chain":"g"}', '', '{"chain":"f","input":[1,]}', '{"chain":"f","input":1',
+                    '{"chain":"f","input":%s%s}' % ("[" * 600, "]" * 600), '{"chain":"%s"}' % ("x" * 2000)):
             a = d.call("/v1/runs", "POST", body=doc)
             assert a.status == 400 and a.json()["error"]["code"] == "bad_document", (doc, a)
+            assert ('"y"' in doc) == ("unknown key 'y'; known are" in a.json()["error"]["message"]), a
         assert run(chain="../x").status == 404
+        a = d.call("/v1/runs", "POST", body='{"\\u0063hain":"\\u0066", "input":[]}')
+        assert a.status == 202 and d.call(f"/v1/runs/{a.json()['id']}").json()["chain"] == "f", a
         assert d.call("/v1/runs").headers["Allow"] == "POST"
         a = d.call("/v1/runs/" + a.headers.get("X-Call-Id", "0" * 32) + "/result?wait=x")
-        assert a.status == 400, a
+        assert a.status == 400 and a.json()["error"]["code"] == "bad_query", a
+        assert "The query" in a.json()["error"]["message"] and "body" not in a.json()["error"]["message"]
 
 
 @test
@@ -350,6 +356,31 @@ def the_input_is_handed_on_as_written():
         line, fields, body = b.seen[0]
         assert line == "POST /function/f HTTP/1.1" and fields[b"content-type"] == b"application/json", b.seen
         assert body == b'{"a": 1.50, "big": 123456789012345678901234567890.0}', body
+
+
+@test
+def an_input_costs_no_more_than_its_bytes():
+    with front() as (d, b):
+        value = b"[" + b"[]," * 1900000 + b"[]]"
+        text = b'{"chain": "f", "wait": "20s", "input": ' + value + b"}"
+        before = d.memory_kib("VmHWM")
+        got, _ = exchange(d.port, get(b"/v1/runs", method=b"POST", fields=H + b"Connection: close\r\n"
+                          b"Content-Length: %d\r\n" % len(text)) + text, seconds=30)
+        assert got.startswith(b"HTTP/1.1 200 "), got
+        assert b.seen[0][2] == value
+        grown = d.memory_kib("VmHWM") - before
+        assert grown < 60 * 1024, f"{grown} KiB for {len(text)} bytes"
+
+
+@test
+def a_proxy_is_not_the_clients_to_choose():
+    """httpoxy: the field Proxy becomes HTTP_PROXY where fields become the environment."""
+    with front() as (d, b):
+        got, _ = exchange(d.port, get(fields=H + b"Connection: close\r\npRoxy: http://trap/\r\n"))
+        assert got.startswith(b"HTTP/1.1 200 ") and b"proxy" not in b.seen[0][1], (got, b.seen)
+    with scene(functions={"env": "exec env"}) as (d, _):
+        a = d.call("/function/env", headers={"Proxy": "http://trap/"})
+        assert a.status == 200 and b"trap" not in a.body, a
 
 
 @test

@@ -109,6 +109,25 @@ def long_poll_waits():
 
 
 @test
+def gone_in_the_turn_of_its_answer():
+    """Stopped meanwhile, the daemon finds the hang-up and the answer in one turn of its loop."""
+    with scene({"workers": {"threads": 1, "seats": 2}}) as (d, m):
+        run = d.call("/async-function/f?hold=7", "POST").headers["X-Call-Id"]
+        clients = [send(d.port, f"/v1/runs/{run}/result?wait=500ms"), send(d.port, "/function/g?hold=8"),
+                   send(d.port, f"/v1/runs/{run}/result?wait=20s")]
+        m.get("/_mock/wait?held=2")
+        time.sleep(0.2)  # their sockets are watched from now on
+        d.p.send_signal(signal.SIGSTOP)
+        for s in clients:
+            s.close()
+        m.post("/_mock/release")
+        time.sleep(0.5)  # the first one's time is over, too
+        d.p.send_signal(signal.SIGCONT)
+        wait_for("quiet", d.quiet)
+        assert d.call(f"/v1/runs/{run}/result?wait=20s").status == 200
+
+
+@test
 def wait_limit():
     with scene({**ONE, "limits": {"wait": "300ms"}}) as (d, m):
         first = held(d, m)
@@ -179,13 +198,52 @@ def reload_moves_what_waits_and_keeps_counts():
 
 
 @test
+def a_process_that_speaks_after_a_reload():
+    wait = "while test ! -e go; do sleep 0.01; done"
+    with scene({"workers": {"threads": 1, "seats": 2}}, functions={"late": f"{wait}\necho later >&2"}) as (d, _):
+        a = []
+        t = threading.Thread(target=lambda: a.append(d.call("/function/late")))
+        t.start()
+        wait_for("its start", lambda: d.ctl("status")["seats_used"] == 1)
+        for n in range(1, 4):  # whoever still has what the first one freed will find out
+            d.write(d.settings)
+            d.p.send_signal(signal.SIGHUP)
+            wait_for("the reload", lambda: d.text().count("event=reloaded") == n)
+        open(d.folder + "/functions/go", "w").close()
+        t.join()
+        assert a[0].status == 200, a
+        assert "function=late text=later" in d.text(), d.text()
+
+
+@test
 def a_broken_reload_keeps_the_old():
     with scene(ONE, [{"policy": "p", "cap": {"seats": 1}}]) as (d, m):
         with open(d.folder + "/policies/all.yaml", "w") as f:
             f.write("policy: p\ncap: { seets: 2 }\n")
         d.p.send_signal(signal.SIGHUP)
         wait_for("the complaint", lambda: "reload-refused" in d.text())
+        assert 'kept=old reason="1 fault, printed above"' in d.text(), d.text()
         assert "all.yaml:2:8: error" in d.text(), d.text()
+        assert d.call("/function/f").status == 200
+
+
+@test
+def a_reload_says_what_needs_a_restart():
+    with scene(ONE) as (d, m):
+        s = json.loads(json.dumps(d.settings))
+        s["listen"].append({"address": "127.0.0.1:1"})
+        s["workers"]["threads"], s["limits"] = 3, {"wait": "7s", "headers": "16KiB"}
+        s["backends"]["faas"]["timeout"] = "61s"
+        s["metrics"] = {"raw": "2h"}
+        d.write(s)
+        d.p.send_signal(signal.SIGHUP)
+        wait_for("the reload", lambda: "event=reloaded" in d.text())
+        lines = [l for l in d.text().splitlines() if "event=needs-restart" in l]
+        keys = [l.split("key=")[1].split()[0].strip('"') for l in lines]
+        assert sorted(keys) == ["backends.faas.timeout", "limits.headers", "listen[1].address", "metrics.raw",
+                                "workers.threads"], lines
+        assert all("level=warn" in l for l in lines), lines
+        assert "in_force=1m file=61s" in next(l for l in lines if "timeout" in l), lines
         assert d.call("/function/f").status == 200
 
 

@@ -159,9 +159,9 @@ class Daemon(Process):
         s = self.ctl("status")
         return s["seats_used"] == 0 and s["waiting"] == 0
 
-    def memory_kib(self):
+    def memory_kib(self, which="VmRSS"):
         with open(f"/proc/{self.p.pid}/status") as f:
-            return int(next(l for l in f if l.startswith("VmRSS")).split()[1])
+            return int(next(l for l in f if l.startswith(which)).split()[1])
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.p.pid}/fd"))

@@ -29,7 +29,9 @@ def send(port, path, extra=b""):
 def unknown_things():
     with scene(functions={"known": "cat"}) as (d, _):
         e = error(d.call("/function/unknown", "POST", body=b"x"), 404, "no_function")
-        assert len(e["run"]) == 32, e
+        assert len(e["run"]) == 32 and e["message"].endswith(": function 'unknown'"), e
+        e = error(d.call("/function/b%20c" + "d" * 99), 404, "no_function")
+        assert e["message"].endswith(": function 'b%20c" + "d" * 59 + "'"), e
         error(d.call("/function/../etc/passwd"), 400, "bad_request")
         error(d.call("/nothing/here"), 404, "not_found")
         error(d.call("/v1/runs/" + "0" * 32), 404, "no_run")
@@ -259,6 +261,9 @@ def settings_fault(text, *wanted):
 def settings_faults_have_their_place():
     settings_fault("version: 1\nworkers: { seats: none }\nlimits: { wiat: 5s, body: 6MB2 }\n",
                    "2:19: error:", "3:11: error:", "3:27: error:")
+    settings_fault("version: 1\nadmin: { socket: '/" + "x" * 110 + "' }\n"
+                   "backends: { a: { type: process, functions: nowhere } }\n",
+                   "2:18: error: socket: ", "3:44: error: functions: ")
 
 
 main()

@@ -58,4 +58,16 @@ def the_commands_of_the_readme():
         shutil.rmtree(folder)
 
 
+@test
+def the_readme_has_every_error_code():
+    with open(os.path.join(TOP, "src", "tables", "errors.tbl")) as f:
+        codes = re.findall(r'^SQ_ERROR\(\w+, "(\w+)", (\d+)', f.read(), re.M)
+    with open(os.path.join(TOP, "README.md")) as f:
+        text = f.read()
+    assert len(codes) > 20 and text.count("\n") <= 120
+    for code, status in codes:
+        assert re.search(rf"\b{status}\b[^0-9]*\b{code}\b", text), f"{status} {code} is not in README.md"
+    return f"{len(codes)} codes"
+
+
 main()

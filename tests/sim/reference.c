@@ -17,6 +17,8 @@ static uint32_t room(const struct ref *r, int cap)
 		return c->used < c->limit ? c->limit - c->used : 0;
 	if (c->limit == 0 || ahead > slack)
 		return 0;
+	if (c->interval == 0)
+		return UINT32_MAX;
 	return (uint32_t)((slack - ahead) / c->interval) + 1;
 }
 
@@ -434,22 +436,36 @@ void ref_complete(struct ref *r, int grant, bool learnt)
 
 /* ---- limits, reload ---- */
 
-void ref_set_limit(struct ref *r, int cap, uint32_t limit)
+static void raise_or_not(struct ref *r, int cap, uint32_t room_before)
 {
-	struct ref_cap *c = &r->caps[cap];
-	uint32_t was = c->limit, waiting = 0;
-	int64_t interval = c->interval;
+	uint32_t waiting = 0, now = room(r, cap);
 
-	c->limit = limit;
-	if (c->kind == REF_RATE && limit > 0) {
-		c->interval = (1000000000000 + limit - 1) / limit;
-		if (interval && c->tat > r->now)
-			c->tat = r->now +
-				 (int64_t)((__int128)(c->tat - r->now) * c->interval / interval);
-	}
 	for (int n = 0; n < r->n_lanes; n++)
 		waiting += has(&r->lanes[n].waits, cap);
-	c->raised = limit > was && waiting > 0 && waiting <= room(r, cap);
+	r->caps[cap].raised = now > room_before && waiting > 0 && waiting <= now;
+}
+
+void ref_set_limit(struct ref *r, int cap, uint32_t limit)
+{
+	uint32_t before = room(r, cap);
+
+	r->caps[cap].limit = limit;
+	raise_or_not(r, cap, before);
+}
+
+void ref_set_rate(struct ref *r, int cap, int64_t interval, uint32_t burst)
+{
+	struct ref_cap *c = &r->caps[cap];
+	uint32_t before = room(r, cap);
+	__int128 ahead = c->tat - r->now;
+
+	if (ahead > 0 && interval == 0)
+		c->tat = r->now;
+	else if (ahead > 0)
+		c->tat = r->now + (int64_t)((ahead * interval + c->interval - 1) / c->interval);
+	c->interval = interval;
+	c->burst = burst;
+	raise_or_not(r, cap, before);
 }
 
 void ref_run_end(struct ref *r, int lane)

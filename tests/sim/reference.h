@@ -17,9 +17,9 @@ enum ref_state { REF_OFF, REF_WAITING, REF_HELD, REF_EXPIRED };
 
 struct ref_cap {
 	enum ref_kind kind;
-	uint32_t limit, used, burst;
-	int64_t interval, tat;
-	bool raised; /* rule RAISE applies at the next decision */
+	uint32_t limit, used, burst; /* limit of a rate: 0 paused, else UINT32_MAX */
+	int64_t interval, tat;       /* interval 0: no rate */
+	bool raised;                 /* rule RAISE applies at the next decision */
 };
 
 struct ref_flow {
@@ -80,6 +80,7 @@ void ref_cancel(struct ref *r, int item);
 void ref_expire(struct ref *r);
 void ref_collect(struct ref *r, int item); /* EXPIRED -> OFF */
 void ref_set_limit(struct ref *r, int cap, uint32_t limit);
+void ref_set_rate(struct ref *r, int cap, int64_t interval, uint32_t burst);
 void ref_run_end(struct ref *r, int lane);
 void ref_move(struct ref *r, int item, int lane, int64_t key);
 void ref_grant_move(struct ref *r, int grant, int lane);

@@ -120,8 +120,14 @@ static void complete(struct world *w)
 	sq_sched_complete(w->s, w->grants[n], learn ? 0 : SQ_DONE_UNLEARNT, w->r.now);
 }
 
-static const uint32_t most[] = {
-	[REF_SEATS] = 6, [REF_RATE] = 500000, [REF_RUNNING] = 6, [REF_QUEUE] = 20};
+/* Above 0, which pauses a rate and is all it knows of limits. */
+static uint32_t some_limit(struct world *w, int cap)
+{
+	static const uint32_t most[] = {[REF_SEATS] = 6, [REF_RUNNING] = 6, [REF_QUEUE] = 20};
+	enum ref_kind kind = w->r.caps[cap].kind;
+
+	return kind == REF_RATE ? SQ_NO_LIMIT : 1 + below(w, most[kind]);
+}
 
 static void limit(struct world *w, int cap, uint32_t n)
 {
@@ -139,8 +145,25 @@ static void set_limit(struct world *w)
 		limit(w, 3 - cap, 1 + below(w, 3));
 		limit(w, cap, 0);
 	} else {
-		limit(w, cap, chance(w, 25) ? 0 : 1 + below(w, most[w->r.caps[cap].kind]));
+		limit(w, cap, chance(w, 25) ? 0 : some_limit(w, cap));
 	}
+}
+
+/* A new rate, burst or both; now and then none at all. */
+static void set_rate(struct world *w)
+{
+	int cap = (int)below(w, (uint32_t)w->r.n_caps);
+	const struct ref_cap *c = &w->r.caps[cap];
+	int64_t interval = chance(w, 10) ? 0 : chance(w, 70) ? world_interval(w) : c->interval;
+	uint32_t burst = chance(w, 50) ? c->burst : 1 + below(w, 4);
+
+	if (c->kind != REF_RATE)
+		return;
+	w->tokens[cap] += (double)burst - (double)c->burst;
+	if (interval == 0)
+		w->tokens[cap] = burst;
+	ref_set_rate(&w->r, cap, interval, burst);
+	sq_cap_set_rate(w->caps[cap], interval, burst, SQ_SOURCE_SETTINGS, w->r.now);
 }
 
 /* What was closed opens again, or the worlds would soon stand still. */
@@ -148,7 +171,7 @@ static void reopen(struct world *w)
 {
 	for (int n = 0; n < w->r.n_caps; n++) {
 		if (w->r.caps[n].limit == 0 && chance(w, 40)) {
-			limit(w, n, 1 + below(w, most[w->r.caps[n].kind]));
+			limit(w, n, some_limit(w, n));
 			return;
 		}
 	}
@@ -307,6 +330,7 @@ static void event(struct world *w)
 		{enqueue, 400, GENERAL}, {complete, 320, GENERAL},    {cancel, 20, CANCELS},
 		{set_limit, 15, LIMITS}, {set_limit, 15, TWO_SHARED}, {run_end, 150, GENERAL},
 		{collect, 20, GENERAL},  {reload, 15, RELOADS},       {reopen, 30, GENERAL},
+		{set_rate, 10, RATES},
 	};
 	uint32_t sum = 0, at;
 	size_t n = sizeof(events) / sizeof(events[0]);

@@ -27,20 +27,27 @@ bool chance(struct world *w, uint32_t percent)
 
 /* ---- caps ---- */
 
-static void add_cap(struct world *w, enum ref_kind kind, uint32_t limit, uint32_t burst)
+/* Mostly a few ms: from 500/s down to one in 1,000 s. */
+int64_t world_interval(struct world *w)
+{
+	return 1000000000000 / (1 + below(w, 500000));
+}
+
+static void add_cap(struct world *w, enum ref_kind kind, uint32_t limit)
 {
 	struct ref *r = &w->r;
 	char name[16];
-	struct sq_cap_conf conf = {name, (enum sq_cap_kind)kind, limit, burst};
+	struct sq_cap_conf conf = {.name = name, .kind = (enum sq_cap_kind)kind, .limit = limit};
 	int n = r->n_caps++;
 
 	snprintf(name, sizeof(name), "cap%d", n);
-	w->caps[n] = n == r->pool ? sq_sched_pool(w->s) : sq_cap_new(w->s, &conf);
-	r->caps[n] = (struct ref_cap){.kind = kind, .limit = limit, .burst = burst};
+	r->caps[n] = (struct ref_cap){.kind = kind, .limit = limit};
 	if (kind == REF_RATE) {
-		r->caps[n].interval = (1000000000000 + limit - 1) / limit;
-		w->tokens[n] = burst;
+		w->tokens[n] = conf.burst = r->caps[n].burst = 1 + below(w, 4);
+		conf.interval_ns = r->caps[n].interval = world_interval(w);
+		r->caps[n].limit = SQ_NO_LIMIT;
 	}
+	w->caps[n] = n == r->pool ? sq_sched_pool(w->s) : sq_cap_new(w->s, &conf);
 }
 
 static void make_caps(struct world *w)
@@ -50,14 +57,14 @@ static void make_caps(struct world *w)
 		uint32_t least, more, limit;
 	} kinds[] = {
 		{REF_SEATS, 3, 5, 5},
-		{REF_RATE, 0, 3, 500000},
+		{REF_RATE, 0, 3, 1},
 		{REF_RUNNING, 0, 3, 6},
 		{REF_QUEUE, 0, 3, 20},
 	};
 
 	for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++)
 		for (uint32_t n = kinds[k].least + below(w, kinds[k].more); n > 0; n--)
-			add_cap(w, kinds[k].kind, 1 + below(w, kinds[k].limit), 1 + below(w, 4));
+			add_cap(w, kinds[k].kind, 1 + below(w, kinds[k].limit));
 }
 
 static bool has(const struct ref_set *set, int cap)
@@ -206,7 +213,7 @@ void world_make(struct world *w, uint64_t seed)
 	w->s = sq_sched_new(&conf);
 	w->r.age_every = conf.age_every;
 	w->r.now = w->s->now = 1000000000;
-	add_cap(w, REF_SEATS, conf.seats, 0); /* the pool is cap 0 */
+	add_cap(w, REF_SEATS, conf.seats); /* the pool is cap 0 */
 	make_caps(w);
 	make_flows(w);
 	make_lanes(w);
@@ -236,8 +243,9 @@ void world_refill(struct world *w, int64_t ns)
 
 		if (c->kind != REF_RATE)
 			continue;
-		w->tokens[n] += (double)ns / (double)c->interval;
-		if (w->tokens[n] > c->burst)
+		if (c->interval > 0)
+			w->tokens[n] += (double)ns / (double)c->interval;
+		if (c->interval == 0 || w->tokens[n] > c->burst)
 			w->tokens[n] = c->burst;
 	}
 }

@@ -55,6 +55,7 @@ bool chance(struct world *w, uint32_t percent);
 void world_make(struct world *w, uint64_t seed);
 void world_end(struct world *w); /* nothing is queued or in flight; asserts that nothing leaks */
 struct sq_lane *world_lane(struct world *w, int lane); /* one reference */
+int64_t world_interval(struct world *w);               /* of a rate, at random */
 void world_refill(struct world *w, int64_t ns);        /* token buckets, before time moves */
 
 void fail(struct world *w, const char *what, long a, long b);

@@ -13,6 +13,7 @@
 /* cmocka wants these first */
 #include <cmocka.h>
 
+#include "conf/report.h"
 #include "conf/settings.h"
 
 #include <ftw.h>
@@ -82,7 +83,7 @@ static struct sq_settings *settings_of(const char *file, char **report)
 {
 	size_t len;
 	FILE *out = open_memstream(report, &len);
-	struct sq_settings *s = sq_settings_read(file, out);
+	struct sq_settings *s = sq_settings_read(file, &(struct sq_faults){.out = out});
 
 	assert_int_equal(fclose(out), 0);
 	return s;

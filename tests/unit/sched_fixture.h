@@ -50,9 +50,24 @@ static inline void fix_close(struct fix *f)
 
 static inline struct sq_cap *fix_cap(struct fix *f, enum sq_cap_kind kind, uint32_t limit)
 {
-	const struct sq_cap_conf conf = {"cap", kind, limit, 1};
+	const struct sq_cap_conf conf = {.name = "cap", .kind = kind, .limit = limit};
 
 	return f->caps[f->n_caps++] = sq_cap_new(f->s, &conf);
+}
+
+static inline struct sq_cap *fix_rate(struct fix *f, int64_t interval_ns, uint32_t burst)
+{
+	const struct sq_cap_conf conf = {
+		.name = "rate", .kind = SQ_CAP_RATE, .burst = burst, .interval_ns = interval_ns};
+
+	return f->caps[f->n_caps++] = sq_cap_new(f->s, &conf);
+}
+
+/* What the settings say. */
+static inline void fix_set_rate(struct fix *f, struct sq_cap *c, int64_t interval_ns,
+				uint32_t burst)
+{
+	sq_cap_set_rate(c, interval_ns, burst, SQ_SOURCE_SETTINGS, f->now);
 }
 
 static inline struct sq_lane *fix_lane_of(struct fix *f, const struct sq_flow_key *key,
@@ -144,9 +159,10 @@ static inline uint32_t fix_waiters(struct fix *f, const struct sq_cap *c)
 	struct sq_cap_row rows[FIX_MAX];
 	struct sq_cursor cur;
 	size_t n;
+	bool end;
 
 	sq_cursor_open(f->s, &cur, true);
-	n = sq_cursor_caps(&cur, rows, FIX_MAX);
+	n = sq_cursor_caps(&cur, rows, FIX_MAX, &end);
 	sq_cursor_close(&cur);
 	for (size_t i = 1; i < n; i++) /* the pool first, then as they were made */
 		if (f->caps[i - 1] == c)

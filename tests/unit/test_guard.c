@@ -371,33 +371,110 @@ static void test_error_text(void **state)
 	assert_string_equal(buf + strlen(buf) - 4, "\"}}\n");
 }
 
-static void test_json_span(void **state)
+#define OUT 2048
+
+/* The members as "key=value;", then what ended it: "." the end, "!" not JSON. */
+static void read_members(const char *text, size_t len, char out[OUT])
+{
+	char *copy = malloc(len + 1); /* of its size, for AddressSanitizer */
+	struct sq_json_reader r = {.at = copy, .end = copy + len};
+	struct sq_json_span k, v;
+	int rc, n = 0;
+
+	memcpy(copy, text, len);
+	while ((rc = sq_json_next(&r, &k, &v)) > 0)
+		n += snprintf(out + n, OUT - (size_t)n, "%.*s=%.*s;", (int)k.len, k.at, (int)v.len,
+			      v.at);
+	snprintf(out + n, OUT - (size_t)n, "%s", rc == 0 ? "." : "!");
+	free(copy);
+}
+
+static void test_json_members(void **state)
 {
 	static const struct {
 		const char *text, *want;
 	} cases[] = {
-		{"{\"input\":1.50}", "1.50"},
-		{" { \"a\" : {\"input\": 2} , \"input\" : [ 1, \"]}\\\"\" , {} ] }",
-		 "[ 1, \"]}\\\"\" , {} ]"},
-		{"{\"input\":\"x\"}", "\"x\""},
-		{"{\"input\":null }", "null"},
-		{"{\"b\":\"input\",\"input\":{\"input\":3}}", "{\"input\":3}"},
-		{"{\"b\":\"\\\\\",\"input\":true,\"c\":0}", "true"},
-		{"{\"a\":1}", NULL},
-		{"{}", NULL},
-		{"{\"inputs\":1}", NULL},
+		{"{\"input\":1.50}", "\"input\"=1.50;."},
+		{" { \"a\" : {\"b\": 2} , \"c\" : [ 1, \"]}\\\"\" , {} ] }\n",
+		 "\"a\"={\"b\": 2};\"c\"=[ 1, \"]}\\\"\" , {} ];."},
+		{"{\"\\u0061\":\"\\u00e9\\\\\",\"x\":null }",
+		 "\"\\u0061\"=\"\\u00e9\\\\\";\"x\"=null;."},
+		{"{\"a\":-0.5e+10,\"b\":true,\"c\":false,\"d\":1E9,\"e\":-0}",
+		 "\"a\"=-0.5e+10;\"b\"=true;\"c\"=false;\"d\"=1E9;\"e\"=-0;."},
+		{"{\"a\":[[],[],{\"b\":[{}]}]}", "\"a\"=[[],[],{\"b\":[{}]}];."},
+		{"{}", "."},
+		{"", "!"},
+		{"[]", "!"},
+		{"1", "!"},
+		{"{", "!"},
+		{"{} x", "!"},
+		{"{,}", "!"},
+		{"{\"a\"}", "!"},
+		{"{\"a\":}", "!"},
+		{"{\"a\":1", "\"a\"=1;!"},
+		{"{\"a\":1,}", "\"a\"=1;!"},
+		{"{\"a\":1 \"b\":2}", "\"a\"=1;!"},
+		{"{\"a\":1}}", "\"a\"=1;!"},
+		{"{a:1}", "!"},
+		{"{'a':1}", "!"},
+		{"{\"a\":[1,]}", "!"},
+		{"{\"a\":[1}}", "!"},
+		{"{\"a\":[1 2]}", "!"},
+		{"{\"a\":[,1]}", "!"},
+		{"{\"a\":{\"b\":1]}", "!"},
+		{"{\"a\":{\"b\"}}", "!"},
+		{"{\"a\":{1:2}}", "!"},
+		{"{\"a\":{\"b\":1,}}", "!"},
+		{"{\"a\":[", "!"},
+		{"{\"a\":01}", "\"a\"=0;!"},
+		{"{\"a\":1.}", "!"},
+		{"{\"a\":.5}", "!"},
+		{"{\"a\":-}", "!"},
+		{"{\"a\":+1}", "!"},
+		{"{\"a\":1e}", "!"},
+		{"{\"a\":tru}", "!"},
+		{"{\"a\":truex}", "\"a\"=true;!"},
+		{"{\"a\":NaN}", "!"},
+		{"{\"a\":\"\n\"}", "!"},
+		{"{\"a\":\"\\x\"}", "!"},
+		{"{\"a\":\"\\u12g4\"}", "!"},
+		{"{\"a\":\"\\u12", "!"},
+		{"{\"a\":\"\\", "!"},
+		{"{\"a\":\"b", "!"},
 	};
+	char got[OUT];
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		const char *at = NULL;
-		size_t n = 0;
-		bool found = sq_json_span(cases[i].text, strlen(cases[i].text), "input", &at, &n);
-
-		assert_int_equal(found, cases[i].want != NULL);
-		if (found && (n != strlen(cases[i].want) || memcmp(at, cases[i].want, n) != 0))
-			fail_msg("%s: %.*s", cases[i].text, (int)n, at);
+		read_members(cases[i].text, strlen(cases[i].text), got);
+		if (strcmp(got, cases[i].want) != 0)
+			fail_msg("%s: %s, not %s", cases[i].text, got, cases[i].want);
 	}
+	read_members("{\"a\":\0001}", 8, got);
+	assert_string_equal(got, "!");
+}
+
+static void test_json_depth(void **state)
+{
+	char text[2 * (SQ_JSON_DEPTH + 1) + 6], got[OUT];
+
+	(void)state;
+	for (size_t depth = SQ_JSON_DEPTH; depth <= SQ_JSON_DEPTH + 1; depth++) {
+		memcpy(text, "{\"a\":", 5);
+		memset(text + 5, '[', depth);
+		memset(text + 5 + depth, ']', depth);
+		text[5 + 2 * depth] = '}';
+		read_members(text, 6 + 2 * depth, got);
+		assert_int_equal(got[strlen(got) - 1] == '!', depth > SQ_JSON_DEPTH);
+	}
+}
+
+static void test_fields_kept_back(void **state)
+{
+	(void)state;
+	assert_int_equal(sq_field_kind("Proxy", 5), SQ_FIELD_HOP); /* httpoxy */
+	assert_int_equal(sq_field_kind("Proxy-Status", 12), SQ_FIELD_PLAIN);
+	assert_int_equal(sq_field_kind("X-Proxy", 7), SQ_FIELD_PLAIN);
 }
 
 int main(void)
@@ -405,7 +482,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vectors),	   cmocka_unit_test(test_verdict),
 		cmocka_unit_test(test_sizes),	   cmocka_unit_test(test_gaps),
-		cmocka_unit_test(test_error_text), cmocka_unit_test(test_json_span),
+		cmocka_unit_test(test_error_text), cmocka_unit_test(test_json_members),
+		cmocka_unit_test(test_json_depth), cmocka_unit_test(test_fields_kept_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,7 @@ static struct sq_policy_set *read_globs(const char *globs, char **report)
 	assert_string_equal(said, "");
 	free(said);
 	out = open_memstream(report, &len);
-	set = sq_policies_read(s, out);
+	set = sq_policies_read(s, &(struct sq_faults){.out = out});
 	assert_int_equal(fclose(out), 0);
 	sq_settings_free(s);
 	keep_headlines(*report);
@@ -187,7 +187,7 @@ static void test_folder(void **state)
 	assert_string_equal(report, "");
 	free(report);
 	out = open_memstream(&report, &len);
-	assert_null(sq_policies_read(s, out));
+	assert_null(sq_policies_read(s, &(struct sq_faults){.out = out}));
 	assert_int_equal(fclose(out), 0);
 	keep_headlines(report);
 	assert_string_equal(report, "policies/../policies/x.pol:1:1: error: the policy does "

@@ -12,8 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +33,17 @@
 #endif
 
 static char dir[] = "/tmp/sq-functions.XXXXXX";
+static int fail_watch; /* this one from now on fails, as if out of memory; 0: none */
+
+/* In place of the C library's. */
+int epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *e)
+{
+	if (op == EPOLL_CTL_ADD && fail_watch > 0 && --fail_watch == 0) {
+		errno = ENOMEM;
+		return -1;
+	}
+	return (int)syscall(SYS_epoll_ctl, epoll_fd, op, fd, e);
+}
 
 static void put(const char *name, mode_t mode, const char *script)
 {
@@ -118,7 +131,7 @@ static void test_environment(void **state)
 	static const char headers[] =
 		"Content-Type: text/x\r\nx-plan: gold\r\nX-Plan: tin\r\n"
 		"ACCEPT-language: de\r\nX-Sequoia-Run: forged\r\nPath: /evil\r\n"
-		"Odd_name: 1\r\n";
+		"Odd_name: 1\r\nproxy: http://trap/\r\n";
 	struct rig *r = opened();
 	struct call *c = call_new(r, "PUT", "env", "/a%20b?q=1&r", headers, 10);
 	char *env, id[SQ_ID_HEX], line[100];
@@ -141,6 +154,7 @@ static void test_environment(void **state)
 	assert_true(has_line(env, "Http_Path=/a%20b"));
 	assert_null(strstr(env, "forged"));
 	assert_null(strstr(env, "evil"));
+	assert_null(strstr(env, "trap"));
 	assert_null(strstr(env, "SECRET"));
 	sq_id_show(id, c->inv.id);
 	snprintf(line, sizeof(line), "Http_X_Sequoia_Run=%s", id);
@@ -361,11 +375,40 @@ static void test_descriptors(void **state)
 	rig_free(r);
 }
 
-/* The log's lines: with the run, quoted, cut, and not without end. */
+/* The process, each of its pipes: whatever is not watched, the call ends and nothing is left. */
+static void test_unwatched(void **state)
+{
+	struct rig *r = opened();
+	int before, i;
+
+	(void)state;
+	before = count_descriptors();
+	for (i = 1; i <= 4; i++) {
+		struct call *c = call_new(r, "POST", "deaf", "", NULL, 250000);
+
+		fail_watch = i;
+		call_start(c);
+		assert_int_equal(fail_watch, 0);
+		call_wait(c);
+		assert_int_equal(c->fault, SQ_FAULT_BACKEND_CONNECT);
+		loop_run_for(r, 200 * SQ_MS);
+		assert_int_equal(count_descriptors(), before);
+		assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+		assert_int_equal(errno, ECHILD);
+		call_free(c);
+	}
+	rig_free(r);
+}
+
+/*
+ * The log's lines: with the run, quoted, cut, and not without end. The function's name is the
+ * engine's only while the call is started.
+ */
 static void test_stderr(void **state)
 {
 	struct rig *r = opened();
-	struct call *c = call_new(r, "GET", "talks", "", NULL, 0);
+	char name[] = "talks";
+	struct call *c = call_new(r, "GET", name, "", NULL, 0);
 	int pipe_fds[2], saved = dup(2);
 	char log[16384], id[SQ_ID_HEX], want[100];
 	ssize_t n;
@@ -374,6 +417,7 @@ static void test_stderr(void **state)
 	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
 	dup2(pipe_fds[1], 2);
 	call_start(c);
+	memset(name, '!', sizeof(name) - 1);
 	call_wait(c);
 	dup2(saved, 2);
 	close(saved);
@@ -464,7 +508,7 @@ int main(void)
 		cmocka_unit_test(test_too_large),   cmocka_unit_test(test_timeout),
 		cmocka_unit_test(test_holder),      cmocka_unit_test(test_abort),
 		cmocka_unit_test(test_descriptors), cmocka_unit_test(test_stderr),
-		cmocka_unit_test(test_clean_start),
+		cmocka_unit_test(test_unwatched),   cmocka_unit_test(test_clean_start),
 	};
 
 	return cmocka_run_group_tests_name("process", tests, set_up, tear_down);

@@ -20,12 +20,14 @@ struct story {
 };
 
 /*
- * S submit, G grant, O ended ok, X ended with a fault, W wait expired, C cancel, D cancel by the
+ * S submit, G grant, O ended ok, N ended with an answer >= 400, X ended with a fault, W wait expired, C cancel, D cancel by the
  * end of the proxy. Effects: e enqueue, u unqueue, s start, a answer, f fail, . end.
  */
 static const struct story stories[] = {
 	{"a call", "SGO", "es a.", SQ_RUN_OK, SQ_FAULT_NONE},
 	{"a function that fails", "SGX", "es f.", SQ_RUN_FAILED, SQ_FAULT_BACKEND_BROKEN},
+	{"a function that says that it failed: its answer passes", "SGN", "es a.", SQ_RUN_FAILED,
+	 SQ_FAULT_NONE},
 	{"nobody has a seat in time", "SW", "e f.", SQ_RUN_FAILED, SQ_FAULT_WAIT_EXPIRED},
 	{"cancelled while queued", "SC", "e uf.", SQ_RUN_CANCELLED, SQ_FAULT_CANCELLED},
 	{"cancelled in flight: told at once, ends later", "SGC", "es f", SQ_RUN_FAILING,
@@ -54,6 +56,8 @@ static struct sq_event event_of(char c)
 		return (struct sq_event){.kind = SQ_EVENT_ENDED};
 	case 'X':
 		return (struct sq_event){.kind = SQ_EVENT_ENDED, .fault = SQ_FAULT_BACKEND_BROKEN};
+	case 'N':
+		return (struct sq_event){.kind = SQ_EVENT_ENDED, .failed = true};
 	case 'W':
 		return (struct sq_event){.kind = SQ_EVENT_EXPIRED};
 	case 'D':

@@ -223,9 +223,10 @@ static int64_t vt_of(struct fix *f, const char *share, int64_t *credit)
 	struct sq_lane_row rows[FIX_MAX];
 	struct sq_cursor cur;
 	size_t n;
+	bool end;
 
 	sq_cursor_open(f->s, &cur, false);
-	n = sq_cursor_lanes(&cur, rows, FIX_MAX);
+	n = sq_cursor_lanes(&cur, rows, FIX_MAX, &end);
 	sq_cursor_close(&cur);
 	for (size_t i = 0; i < n; i++) {
 		if (strcmp(rows[i].share, share) == 0) {

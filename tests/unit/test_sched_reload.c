@@ -214,6 +214,7 @@ static void test_cursor_survives(void **state)
 	struct sq_lane_row rows[4];
 	struct sq_cursor cur;
 	char share[16];
+	bool end;
 	struct fix f;
 
 	(void)state;
@@ -224,7 +225,8 @@ static void test_cursor_survives(void **state)
 		f.now += MS;
 	}
 	sq_cursor_open(f.s, &cur, false);
-	assert_int_equal(sq_cursor_lanes(&cur, rows, 4), 4);
+	assert_int_equal(sq_cursor_lanes(&cur, rows, 4, &end), 4);
+	assert_false(end);
 	assert_string_equal(rows[3].share, "s3");
 	assert_int_equal(rows[3].class, 3);
 	assert_int_equal(rows[3].depth, 1);
@@ -236,11 +238,49 @@ static void test_cursor_survives(void **state)
 	}
 	f.n_lanes -= 3;
 	assert_int_equal(sq_sched_forget(f.s, 99), 3);
-	assert_int_equal(sq_cursor_lanes(&cur, rows, 4), 4);
+	assert_int_equal(sq_cursor_lanes(&cur, rows, 4, &end), 4);
 	assert_string_equal(rows[0].share, "s6");
-	assert_int_equal(sq_cursor_lanes(&cur, rows, 4), 0);
+	assert_true(end);
+	assert_int_equal(sq_cursor_lanes(&cur, rows, 4, &end), 0);
+	assert_true(end);
 	sq_cursor_close(&cur);
 	fix_cancel(&f, items, 10);
+	fix_close(&f);
+}
+
+/* Other cursors and lanes with nothing waiting are looked at too: 64 entries a call, whatever. */
+static void test_cursor_looks_at_few(void **state)
+{
+	struct sq_item item = {0};
+	struct sq_lane_row row;
+	struct sq_cursor cur, others[100];
+	char share[16];
+	bool end = false;
+	unsigned calls = 0, found = 0;
+	struct fix f;
+
+	(void)state;
+	fix_open(&f, 1);
+	for (int i = 0; i < 1000; i++) {
+		snprintf(share, sizeof(share), "s%d", i);
+		fix_lane(&f, 0, share, NULL, NULL);
+		if (i == 500)
+			fix_put(&f, f.lanes[0], &item);
+		sq_lane_put(f.lanes[--f.n_lanes]);
+	}
+	for (int i = 0; i < 100; i++)
+		sq_cursor_open(f.s, &others[i], false);
+	sq_cursor_open(f.s, &cur, false);
+	for (; !end; calls++)
+		found += (unsigned)sq_cursor_lanes(&cur, &row, 1, &end);
+	assert_int_equal(found, 1);
+	assert_string_equal(row.share, "s500");
+	assert_in_range(calls, 1100 / 64 + 1,
+			1100 / 64 + 2); /* one ended early: its row was full */
+	sq_cursor_close(&cur);
+	for (int i = 0; i < 100; i++)
+		sq_cursor_close(&others[i]);
+	fix_cancel(&f, &item, 1);
 	fix_close(&f);
 }
 
@@ -250,6 +290,7 @@ static void test_rows_say_why(void **state)
 	struct sq_lane_row row;
 	struct sq_cap_row caps[3];
 	struct sq_cursor cur;
+	bool end;
 	struct fix f;
 
 	(void)state;
@@ -257,12 +298,12 @@ static void test_rows_say_why(void **state)
 	fix_put(&f, fix_lane(&f, 0, "x", fix_cap(&f, SQ_CAP_SEATS, 0), NULL), &item);
 	fix_none(&f);
 	sq_cursor_open(f.s, &cur, false);
-	assert_int_equal(sq_cursor_lanes(&cur, &row, 1), 1);
+	assert_int_equal(sq_cursor_lanes(&cur, &row, 1, &end), 1);
 	sq_cursor_close(&cur);
 	assert_string_equal(row.parked_on, "cap");
 	assert_int_equal(row.queue, SQ_CRQ);
 	sq_cursor_open(f.s, &cur, true);
-	assert_int_equal(sq_cursor_caps(&cur, caps, 3), 2);
+	assert_int_equal(sq_cursor_caps(&cur, caps, 3, &end), 2);
 	sq_cursor_close(&cur);
 	assert_string_equal(caps[0].name, "pool");
 	assert_int_equal(caps[0].limit, 7);
@@ -317,7 +358,7 @@ static void test_lane_without_memory(void **state)
 
 static void test_cap_and_pool_without_memory(void **state)
 {
-	const struct sq_cap_conf conf = {"c", SQ_CAP_SEATS, 1, 0};
+	const struct sq_cap_conf conf = {.name = "c", .kind = SQ_CAP_SEATS, .limit = 1};
 	const struct sq_sched_conf four = {.seats = 4};
 	struct sq_sched *s = NULL;
 	struct fix f;
@@ -328,7 +369,7 @@ static void test_cap_and_pool_without_memory(void **state)
 		fail_in = n;
 		assert_null(sq_cap_new(f.s, &conf));
 	}
-	fail_in = 3;
+	fail_in = 1;
 	assert_int_equal(sq_cap_set_limit(sq_sched_pool(f.s), 9, SQ_SOURCE_SETTINGS, 0), -ENOMEM);
 	assert_int_equal(sq_cap_limit(sq_sched_pool(f.s)), 2);
 	fail_in = 0;
@@ -337,10 +378,45 @@ static void test_cap_and_pool_without_memory(void **state)
 	for (int n = 1; !s; n++) {
 		fail_in = n;
 		s = sq_sched_new(&four);
-		assert_true(s != NULL || n < 8);
+		assert_true(s != NULL || n < 5);
 	}
 	fail_in = 0;
 	sq_sched_free(s);
+}
+
+/* ---- a pool that grows ---- */
+
+/* Every seat has its grant, however often the pool grew, also before the first ones were used. */
+static void test_pool_grows(void **state)
+{
+	enum { SEATS = 300 };
+	static const uint32_t sizes[] = {4, 9, 2, 10, SEATS};
+	static struct sq_item items[SEATS];
+	static struct sq_grant *grants[SEATS];
+	unsigned n = 0;
+	struct fix f;
+
+	(void)state;
+	memset(items, 0, sizeof(items));
+	fix_open(&f, 0);
+	fix_lane(&f, 0, NULL, NULL, NULL);
+	for (int i = 0; i < SEATS; i++)
+		fix_put(&f, f.lanes[0], &items[i]);
+	fix_none(&f);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		fix_limit(&f, sq_sched_pool(f.s), sizes[i]);
+		if (i == 0)
+			continue;
+		while ((grants[n] = fix_take(&f)))
+			if (++n == SEATS)
+				break;
+		assert_int_equal(n, i == 2 ? sizes[1] : sizes[i]);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		assert_ptr_equal(grants[i]->item, &items[i]);
+		fix_done(&f, grants[i]);
+	}
+	fix_close(&f);
 }
 
 int main(void)
@@ -353,9 +429,11 @@ int main(void)
 		cmocka_unit_test(test_lane_identity),
 		cmocka_unit_test(test_idle_lanes),
 		cmocka_unit_test(test_cursor_survives),
+		cmocka_unit_test(test_cursor_looks_at_few),
 		cmocka_unit_test(test_rows_say_why),
 		cmocka_unit_test(test_lane_without_memory),
 		cmocka_unit_test(test_cap_and_pool_without_memory),
+		cmocka_unit_test(test_pool_grows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

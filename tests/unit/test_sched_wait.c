@@ -373,6 +373,7 @@ static void test_sources(void **state)
 	struct sq_cap_row rows[2];
 	struct sq_cursor cur;
 	struct sq_cap *c;
+	bool end;
 	struct fix f;
 
 	(void)state;
@@ -382,7 +383,7 @@ static void test_sources(void **state)
 	assert_int_equal(sq_cap_set_limit(c, 25, SQ_SOURCE_SETTINGS, f.now), 0);
 	assert_int_equal(sq_cap_limit(c), 0);
 	sq_cursor_open(f.s, &cur, true);
-	assert_int_equal(sq_cursor_caps(&cur, rows, 2), 2);
+	assert_int_equal(sq_cursor_caps(&cur, rows, 2, &end), 2);
 	sq_cursor_close(&cur);
 	assert_int_equal(rows[1].source, SQ_SOURCE_PAUSE);
 	assert_int_equal(sq_cap_set_limit(c, SQ_NO_LIMIT, SQ_SOURCE_PAUSE, f.now), 0);
@@ -394,7 +395,6 @@ static void test_sources(void **state)
 static void test_rate(void **state)
 {
 	static struct sq_item items[20];
-	const struct sq_cap_conf conf = {"rate", SQ_CAP_RATE, 100000, 3};
 	struct sq_cap *c;
 	struct sq_lane *l;
 	struct fix f;
@@ -402,7 +402,7 @@ static void test_rate(void **state)
 	(void)state;
 	memset(items, 0, sizeof(items));
 	fix_open(&f, 9);
-	c = f.caps[f.n_caps++] = sq_cap_new(f.s, &conf);
+	c = fix_rate(&f, 10 * MS, 3);
 	l = fix_lane(&f, 0, NULL, c, NULL);
 	for (int i = 0; i < 20; i++)
 		fix_put(&f, l, &items[i]);
@@ -416,22 +416,173 @@ static void test_rate(void **state)
 		f.now += 1;
 		fix_done(&f, fix_expect(&f, &items[i]));
 	}
-	fix_limit(&f, c, 1000); /* one a second; what was given counts at the new rate */
+	fix_set_rate(&f, c, 1000 * MS, 3); /* one a second; what was given counts at the new rate */
 	fix_none(&f);
 	assert_int_equal(sq_sched_timer(f.s), f.now + 1000 * MS);
 	fix_limit(&f, c, 0);
 	assert_int_equal(sq_sched_timer(f.s), SQ_SCHED_NEVER);
 	f.now += 3600000 * (int64_t)MS;
 	fix_none(&f);
-	fix_limit(&f, c, 100000); /* rested: the burst, no more */
+	fix_set_rate(&f, c, 10 * MS, 3);
+	fix_limit(&f, c, SQ_NO_LIMIT); /* rested: the burst, no more */
 	for (int i = 8; i < 11; i++)
 		fix_done(&f, fix_expect(&f, &items[i]));
 	fix_none(&f);
-	sq_cap_set_burst(c, 4, f.now);
+	fix_set_rate(&f, c, 10 * MS, 4);
 	fix_done(&f, fix_expect(&f, &items[11]));
-	fix_limit(&f, c, SQ_NO_LIMIT);
+	fix_none(&f);
+	fix_set_rate(&f, c, 0, 0); /* none any more */
 	for (int i = 12; i < 20; i++)
 		fix_done(&f, fix_expect(&f, &items[i]));
+	fix_close(&f);
+}
+
+/* Grants of the cap one after the other, each as soon as it can be; how long they took. */
+static int64_t time_grants(struct fix *f, struct sq_cap *c, unsigned n)
+{
+	struct sq_lane *l = fix_lane(f, 0, NULL, c, NULL);
+	int64_t since = f->now;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct sq_item item = {0};
+		struct sq_grant *g;
+
+		fix_put(f, l, &item);
+		while (!(g = fix_take(f))) {
+			assert_true(sq_sched_timer(f->s) > f->now);
+			f->now = sq_sched_timer(f->s);
+		}
+		fix_done(f, g);
+	}
+	return f->now - since;
+}
+
+/* No drift and no overflow, from one a ns to a million at once and then one in 104 days. */
+static void test_rate_is_exact(void **state)
+{
+	static const int64_t minute = 60000 * (int64_t)MS, day = 1440 * 60000 * (int64_t)MS;
+	static const int64_t most = INT64_C(1) << 53;
+	static const struct {
+		int64_t interval_ns;
+		uint32_t burst;
+		unsigned n;
+		int64_t takes_ns;
+	} rows[] = {
+		{minute, 1, 10001, 10000 * minute},
+		{minute, 60, 10060, 10000 * minute},
+		{20 * minute, 1, 4, 60 * minute}, /* 3 an hour */
+		{1, 1, 10001, 10000},
+		{1, 1000000, 1000000, 0},
+		{30 * day, 1, 101, 100 * 30 * day},
+		{30 * day, 1000000, 1000003, 3 * 30 * day},
+		{INT64_MAX, UINT32_MAX, 1000001, most}, /* the most of both */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct fix f;
+
+		fix_open(&f, 1);
+		assert_int_equal(time_grants(&f, fix_rate(&f, rows[i].interval_ns, rows[i].burst),
+					     rows[i].n),
+				 rows[i].takes_ns);
+		fix_close(&f);
+	}
+}
+
+/* A million were granted at once; then the burst is 1, which is ahead for longer than time has. */
+static void test_rate_beyond_time(void **state)
+{
+	struct sq_item item = {0};
+	struct sq_cap *c;
+	struct fix f;
+
+	(void)state;
+	fix_open(&f, 1);
+	c = fix_rate(&f, INT64_MAX, 1000000);
+	assert_int_equal(time_grants(&f, c, 1000000), 0);
+	fix_set_rate(&f, c, INT64_MAX, 1);
+	fix_put(&f, f.lanes[0], &item);
+	fix_none(&f);
+	assert_int_equal(sq_sched_timer(f.s), SQ_SCHED_NEVER);
+	fix_set_rate(&f, c, 1, 1); /* the same number of grants is 1 ms now */
+	assert_int_equal(sq_sched_timer(f.s), f.now + MS);
+	f.now += MS;
+	fix_done(&f, fix_expect(&f, &item));
+	fix_close(&f);
+}
+
+static struct sq_cap_row second_row(struct fix *f)
+{
+	struct sq_cap_row rows[2];
+	struct sq_cursor cur;
+	bool end;
+
+	sq_cursor_open(f->s, &cur, true);
+	assert_int_equal(sq_cursor_caps(&cur, rows, 2, &end), 2);
+	assert_true(end);
+	sq_cursor_close(&cur);
+	return rows[1];
+}
+
+/* The slowest of the sources holds, a pause over all; the row says which. */
+static void test_rate_sources(void **state)
+{
+	struct sq_cap_row row;
+	struct sq_cap *c;
+	struct fix f;
+
+	(void)state;
+	fix_open(&f, 1);
+	c = fix_rate(&f, 10 * MS, 3);
+	row = second_row(&f);
+	assert_int_equal(row.source, SQ_SOURCE_SETTINGS);
+	assert_true(row.rate_per_s > 99.999 && row.rate_per_s < 100.001);
+	assert_int_equal(row.limit, SQ_NO_LIMIT);
+	sq_cap_set_rate(c, 20 * MS, 1, SQ_SOURCE_LEASE, f.now);
+	fix_set_rate(&f, c, 5 * MS, 4);
+	row = second_row(&f);
+	assert_int_equal(row.source, SQ_SOURCE_LEASE);
+	assert_int_equal(row.burst, 1);
+	assert_true(row.rate_per_s > 49.999 && row.rate_per_s < 50.001);
+	assert_int_equal(sq_cap_set_limit(c, 0, SQ_SOURCE_PAUSE, f.now), 0);
+	row = second_row(&f);
+	assert_int_equal(row.source, SQ_SOURCE_PAUSE);
+	assert_int_equal(row.limit, 0);
+	assert_false(sq_cap_has_room(c, f.now));
+	assert_int_equal(sq_cap_set_limit(c, SQ_NO_LIMIT, SQ_SOURCE_PAUSE, f.now), 0);
+	sq_cap_set_rate(c, 0, 0, SQ_SOURCE_LEASE, f.now);
+	row = second_row(&f);
+	assert_int_equal(row.source, SQ_SOURCE_SETTINGS);
+	assert_int_equal(row.burst, 4);
+	fix_close(&f);
+}
+
+/* Idle: forgotten now and made again, it would let no more through. */
+static void test_cap_idle(void **state)
+{
+	struct sq_item items[2] = {0};
+	struct sq_cap *rate, *seats;
+	struct sq_grant *g;
+	struct sq_lane *l;
+	struct fix f;
+
+	(void)state;
+	fix_open(&f, 2);
+	rate = fix_rate(&f, 60000 * (int64_t)MS, 2);
+	seats = fix_cap(&f, SQ_CAP_SEATS, 1);
+	l = fix_lane(&f, 0, NULL, rate, seats);
+	assert_true(sq_cap_idle(rate, f.now) && sq_cap_idle(seats, f.now));
+	for (int i = 0; i < 2; i++) {
+		fix_put(&f, l, &items[i]);
+		g = fix_expect(&f, &items[i]);
+		assert_false(sq_cap_idle(rate, f.now) || sq_cap_idle(seats, f.now));
+		fix_done(&f, g);
+	}
+	assert_true(sq_cap_idle(seats, f.now));
+	f.now += 120000 * (int64_t)MS - 1;
+	assert_false(sq_cap_idle(rate, f.now));
+	assert_true(sq_cap_idle(rate, f.now + 1));
 	fix_close(&f);
 }
 
@@ -522,6 +673,10 @@ int main(void)
 		cmocka_unit_test(test_limit_below_used),
 		cmocka_unit_test(test_sources),
 		cmocka_unit_test(test_rate),
+		cmocka_unit_test(test_rate_is_exact),
+		cmocka_unit_test(test_rate_beyond_time),
+		cmocka_unit_test(test_rate_sources),
+		cmocka_unit_test(test_cap_idle),
 		cmocka_unit_test(test_running_cap),
 		cmocka_unit_test(test_queue_cap),
 	};

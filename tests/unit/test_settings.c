@@ -54,14 +54,11 @@ static void test_defaults(void **state)
 	assert_string_equal(s->backends[0].functions + strlen(s->dir), "/functions");
 	assert_int_equal(s->backends[0].timeout_ns, 60 * SQ_S);
 	assert_int_equal(s->n_tenants + s->n_routes, 0);
-	assert_int_equal(s->n_policy_globs, 1);
-	assert_string_equal(s->policy_globs[0] + strlen(s->dir), "/policies/*.yaml");
-	assert_int_equal(s->n_chain_globs, 1);
+	assert_int_equal(s->n_policy_globs, 0);
 	assert_int_equal(s->seats, 64);
 	assert_int_equal(s->limit_wait, 50 * SQ_S);
 	assert_int_equal(s->limit_body, 6u << 20);
 	assert_true(s->anonymous);
-	assert_string_equal(s->admin_metrics, "");
 	assert_string_equal(s->admin_socket + strlen(s->dir), "/run/sequoia.sock");
 	sq_settings_free(s);
 	free(report);
@@ -86,7 +83,11 @@ static void test_example_is_the_defaults(void **state)
 	assert_int_equal(n, m);
 	for (size_t i = 0; i < n; i++) {
 		assert_string_equal(rows[i].key, defaults[i].key);
-		assert_string_equal(rows[i].value, defaults[i].value);
+		/* So that it starts where it lies. */
+		if (strcmp(rows[i].key, "backends.local.functions") == 0)
+			assert_non_null(strstr(rows[i].value, "/conf/../functions"));
+		else
+			assert_string_equal(rows[i].value, defaults[i].value);
 		assert_string_equal(defaults[i].origin, "default");
 		/* Those that are commented out: there is no value to write. */
 		if (strcmp(rows[i].value, "") && strcmp(rows[i].value, "none") &&
@@ -107,7 +108,7 @@ static const char whole[] =
 	"version: 1\n"
 	"listen: [ { address: '*:0' }, { address: '*:0' }, { address: '[::1]:80' },\n"
 	"          { address: localhost:80 } ]\n"
-	"admin: { socket: /run/s.sock, metrics: 127.0.0.1:9180 }\n"
+	"admin: { socket: /run/s.sock }\n"
 	"state: ./data/\n"
 	"backends:\n"
 	"  zeta: { type: process, functions: /srv/f, memory: 256MiB, cpus: 0.5, seats: 7 }\n"
@@ -125,7 +126,7 @@ static const char whole[] =
 	"  - { path: /api/*, backend: faas }\n"
 	"  - { path: /x, backend: zeta, function: x, stream: true }\n"
 	"policies: [a/*.yaml, /b/*.yaml]\n"
-	"chains: c.yaml\n"
+	"anonymous: true\n"
 	"workers:\n"
 	"limits: { wait: 0, body: 1048576, memory: 5MB, queue: 7 }\n"
 	"log: { level: debug }\n";
@@ -162,7 +163,6 @@ static void test_all_kinds(void **state)
 	assert_true(s->routes[1].stream);
 	assert_int_equal(s->n_policy_globs, 2);
 	assert_string_equal(s->policy_globs[1], "/b/*.yaml");
-	assert_string_equal(s->chain_globs[0] + strlen(s->dir), "/c.yaml");
 	assert_int_equal(s->limit_wait, 0);
 	assert_int_equal(s->limit_body, 1u << 20);
 	assert_int_equal(s->limit_memory, 5000000);
@@ -203,6 +203,75 @@ static void test_rows(void **state)
 	for (size_t i = 0; i < n; i++)
 		assert_null(strstr(rows[i].value, "secret"));
 	sq_settings_rows_free(rows, n);
+	sq_settings_free(s);
+}
+
+/* No policies: nothing written, null, or an empty list. */
+static void test_no_policies(void **state)
+{
+	static const char *const none[] = {"", "policies:\n", "policies: []\n"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+		struct sq_setting_row *rows;
+		const char *origin;
+		char text[60];
+		struct sq_settings *s;
+		size_t n;
+
+		snprintf(text, sizeof(text), "version: 1\n%s", none[i]);
+		s = expect(text, "");
+		n = sq_settings_rows(s, &rows);
+		assert_int_equal(s->n_policy_globs, 0);
+		assert_string_equal(row_of(rows, n, "policies", &origin), "none");
+		sq_settings_rows_free(rows, n);
+		sq_settings_free(s);
+	}
+}
+
+/* What is checked beyond the text: folders that are not there, a path that is no socket's. */
+static void test_places(void **state)
+{
+	char *report = NULL, text[400], wanted[600], deep[120];
+	struct sq_faults faults = {0};
+	struct sq_settings *s;
+	size_t len;
+
+	(void)state;
+	memset(deep, 'd', sizeof(deep));
+	deep[sizeof(deep) - 1] = '\0';
+	snprintf(text, sizeof(text),
+		 "version: 1\nadmin: { socket: /%s }\nbackends:\n  a: { type: process, functions: "
+		 "policies }\n  b: { type: process, functions: none }\n  c:\n    type: process\n"
+		 "    functions: s.yaml\n",
+		 deep);
+	put("s.yaml", text);
+	faults.out = open_memstream(&report, &len);
+	assert_null(sq_settings_check("s.yaml", &faults));
+	assert_int_equal(fclose(faults.out), 0);
+	assert_int_equal(faults.errors, 3);
+	keep_headlines(report);
+	snprintf(wanted, sizeof(wanted),
+		 "s.yaml:2:18: error: socket: /%s: too long for a socket: 120 bytes, 107 at most\n"
+		 "s.yaml:5:34: error: functions: %s/none: No such file or directory\n"
+		 "s.yaml:8:16: error: functions: %s/s.yaml: Not a directory\n",
+		 deep, conf_folder, conf_folder);
+	assert_string_equal(report, wanted);
+	free(report);
+	/* Read, they are not looked at; and the defaults have no place. */
+	sq_settings_free(expect(text, ""));
+	faults.out = open_memstream(&report, &len);
+	assert_null(sq_settings_check(NULL, &faults));
+	assert_int_equal(fclose(faults.out), 0);
+	snprintf(wanted, sizeof(wanted),
+		 "settings: error: functions: %s/functions: No such file or directory\n",
+		 conf_folder);
+	assert_string_equal(report, wanted);
+	free(report);
+	faults = (struct sq_faults){0};
+	put("s.yaml", "version: 1\nbackends: { a: { type: process, functions: policies } }\n");
+	s = sq_settings_check("s.yaml", &faults);
+	assert_non_null(s);
 	sq_settings_free(s);
 }
 
@@ -332,8 +401,10 @@ static const struct {
 	{V "anonymous: yes\n", "s.yaml:2:12: error: anonymous: expected true or false\n"},
 	{V "log: { level: loud }\n",
 	 "s.yaml:2:15: error: level: expected error, warn, info or debug\n"},
-	{V "admin: { metrics: nine }\n",
-	 "s.yaml:2:19: error: metrics: expected an address such as 127.0.0.1:9180\n"},
+	{V "admin: { metrics: 127.0.0.1:9180 }\nmetrics: { windows: 30d }\nchains: c.yaml\n",
+	 "s.yaml:2:10: error: metrics: not supported by this version\n"
+	 "s.yaml:3:12: error: windows: not supported by this version\n"
+	 "s.yaml:4:1: error: chains: not supported by this version\n"},
 	{V "state: \"a\\u0007\"\n",
 	 "s.yaml:2:8: error: state: expected a text of one line without control characters\n"},
 	{V "state: \"a\\0b\"\n", "s.yaml:2:8: error: a NUL character\n"},
@@ -361,8 +432,6 @@ static const struct {
 	 "localhost or *\n"},
 	{V "listen:\n- address: localhost:80\n- address: 127.0.0.1:80\n",
 	 "s.yaml:4:12: error: address: 127.0.0.1:80 is there already\n"},
-	{V "listen: [{ address: '127.0.0.1:80' }]\nadmin: { metrics: localhost:80 }\n",
-	 "s.yaml:2:21: error: address: 127.0.0.1:80 is that of admin.metrics\n"},
 	/* backends */
 	{V "backends: [a]\n", "s.yaml:2:11: error: backends: expected keys with values\n"},
 	{V "backends:\n  b:\n", "s.yaml:3:3: error: type is missing\n"},
@@ -420,11 +489,9 @@ static const struct {
 	 "s.yaml:2:55: error: function: expected a name of 1 to 64 letters, digits, '.', '_', "
 	 "'-'\n"},
 	/* globs */
-	{V "policies: []\n",
-	 "s.yaml:2:11: error: policies: expected one value or a list of at least one\n"},
 	{V "policies: { a: b }\n",
 	 "s.yaml:2:11: error: policies: expected one value or a list of at least one\n"},
-	{V "chains: [a, [b]]\n", "s.yaml:2:13: error: expected a text\n"},
+	{V "policies: [a, [b]]\n", "s.yaml:2:15: error: expected a text\n"},
 };
 
 static void test_faults(void **state)
@@ -578,7 +645,8 @@ int main(void)
 		cmocka_unit_test(test_json),        cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_faults),      cmocka_unit_test(test_report),
 		cmocka_unit_test(test_many_faults), cmocka_unit_test(test_byte_order_mark),
-		cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_mutations),   cmocka_unit_test(test_no_policies),
+		cmocka_unit_test(test_places),
 	};
 
 	return cmocka_run_group_tests(tests, conf_enter, conf_leave);
