@@ -15,11 +15,9 @@
 /* 0.9 parses in place and forgives too much; 1.0 is strict by itself (see sq_guard_gaps). */
 static bool library_is_lax(void)
 {
-	static int lax = -1;
+	const char *version = MHD_get_version();
 
-	if (lax < 0)
-		lax = strncmp(MHD_get_version(), "0.", 2) == 0;
-	return lax;
+	return version[0] == '0' && version[1] == '.';
 }
 
 /* ---- the request line ---- */

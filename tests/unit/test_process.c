@@ -436,6 +436,9 @@ static void test_stderr(void **state)
 	rig_free(r);
 }
 
+/* Signals 32 and 33 are the C library's own: no program can reset what it inherits of them. */
+#define LIBRARY_SIGNALS 0x180000000ULL
+
 /* Signals and terminal matters of the proxy are not the function's. */
 static void test_clean_start(void **state)
 {
@@ -448,9 +451,9 @@ static void test_clean_start(void **state)
 	text = call_answer(c);
 	line = strstr(text, "SigIgn:");
 	assert_non_null(line);
-	assert_int_equal(strtoull(line + 7, NULL, 16), 0);
+	assert_int_equal(strtoull(line + 7, NULL, 16) & ~LIBRARY_SIGNALS, 0);
 	line = strstr(text, "SigBlk:");
-	assert_int_equal(strtoull(line + 7, NULL, 16), 0);
+	assert_int_equal(strtoull(line + 7, NULL, 16) & ~LIBRARY_SIGNALS, 0);
 	free(text);
 	call_free(c);
 	rig_free(r);
